@@ -1,0 +1,69 @@
+"""Commands beside the guide's: `python3 -m pipeline COMMAND ...`.
+
+  sample   make the bundled sample: pictures, labels and a checkpoint that tells them apart
+  current  say by the exit code whether a stage's output is still what its command would make
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from cli import door
+
+
+def sample(argv: list[str]) -> int:
+    """Make the sample in a folder: images/, val_label.txt and vovnet39_sample.pth."""
+    parser = door.Parser(
+        "Make the bundled sample: some hundreds of pictures of many kinds and formats, their\n"
+        "labels, and a VoVNet-39 checkpoint in the published form that tells them apart.",
+        "python3 -m pipeline sample work/sample",
+    )
+    parser.prog = "python3 -m pipeline sample"
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where to make it")
+
+    def call(args: argparse.Namespace) -> door.Verdict:
+        from pipeline.sample import make_sample
+
+        started = time.perf_counter()
+        made = make_sample(args.folder)
+        return door.Verdict(f"{made} in {time.perf_counter() - started:.1f} s -> {args.folder}")
+
+    return door.enter(parser, call, argv)
+
+
+def current(argv: list[str]) -> int:
+    """Exit 0 where OUTPUT is complete and running the command would make it again as it is."""
+    from pipeline import record
+
+    if len(argv) < 2:
+        sys.stderr.write("usage: python3 -m pipeline current OUTPUT SCRIPT [ARGUMENT ...]\n")
+        return door.EXIT_USAGE
+    output, script, *arguments = argv
+    command = [str(Path(script).absolute()), *arguments]
+    return door.EXIT_GOOD if record.is_current(Path(output), command) else door.EXIT_FAILED
+
+
+COMMANDS = {"sample": sample, "current": current}
+
+
+def main(argv: list[str]) -> int:
+    """Hand over to the named command."""
+    if argv and argv[0] in COMMANDS:
+        return COMMANDS[argv[0]](argv[1:])
+    if argv and argv[0] in ("-h", "--help"):
+        sys.stdout.write(f"{__doc__}\n")
+        return door.EXIT_GOOD
+    word = argv[0] if argv else "nothing"
+    close = door.did_you_mean(word, list(COMMANDS))
+    sys.stderr.write(
+        f"pipeline: error: {word!r} is not one of {', '.join(COMMANDS)}{close}; "
+        "see python3 -m pipeline --help\n"
+    )
+    return door.EXIT_USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

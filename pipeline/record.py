@@ -1,0 +1,212 @@
+"""The record that every stage leaves beside its output: what was made, of what, how, with what end.
+
+The record of `X` is `X.record.json`. It lies beside and never inside a folder, because the guide's
+own scripts read every file that they find in one. A folder's record is written twice: as `running`
+before the first file goes in and as `complete` or `failed` at the end, so that a half-filled folder
+is never taken for a whole one. A single file appears whole or not at all (`pipeline.atomic`); its
+record follows it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline import atomic
+from pipeline.errors import PipelineError
+
+SCHEMA = 1
+SUFFIX = ".record.json"
+PROJECT = Path(__file__).resolve().parent.parent
+
+Json = dict[str, Any]
+
+
+def path_of(output: Path) -> Path:
+    """Return where the record of `output` lies."""
+    return output.with_name(output.name + SUFFIX)
+
+
+@dataclass
+class Run:
+    """What a stage fills in while it works; everything here must be JSON."""
+
+    stage: str
+    inputs: Sequence[Path]
+    outputs: Sequence[Path]
+    settings: Mapping[str, Any]
+    packages: Sequence[str] = ()
+    counts: Json = field(default_factory=dict)
+    timings_s: Json = field(default_factory=dict)
+    details: Json = field(default_factory=dict)
+    verdict: str = ""
+    good: bool = True
+
+
+@contextmanager
+def keeping(run: Run) -> Iterator[Run]:
+    """Keep the record of `run` beside its first output while the block works.
+
+    Inputs are fingerprinted before the block, outputs after it. A block that raises, or sets
+    `good` to False, leaves the status `failed`.
+    """
+    started = time.time()
+    clock = time.perf_counter()
+    where = path_of(run.outputs[0])
+    content: Json = {
+        "schema": SCHEMA,
+        "stage": run.stage,
+        "status": "running",
+        "command": _command(),
+        "folder": os.fsdecode(os.getcwdb()),
+        "started_unix_s": round(started, 3),
+        "settings": dict(run.settings),
+        "inputs": [fingerprint(path) for path in run.inputs],
+        "code_sha256": code_digest(),
+        "versions": _versions(run.packages),
+    }
+    if run.outputs[0].is_dir():
+        _write(where, content)
+    try:
+        yield run
+    except BaseException as error:
+        if path_of(run.outputs[0]).exists() and run.outputs[0].is_dir():
+            content |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+            content |= {"counts": run.counts}
+            _write(where, content)
+        raise
+    content |= {
+        "status": "complete" if run.good else "failed",
+        "outputs": [fingerprint(path) for path in run.outputs],
+        "counts": run.counts,
+        "timings_s": {"total": round(time.perf_counter() - clock, 3), **run.timings_s},
+        "details": run.details,
+        "verdict": run.verdict,
+    }
+    _write(where, content)
+
+
+def load(output: Path) -> Json | None:
+    """Return the record beside `output`, or None where there is none.
+
+    Raises PipelineError where the record is no JSON object of a schema known here.
+    """
+    where = path_of(output)
+    try:
+        content = json.loads(where.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise PipelineError(
+            f"{where} is not a record of this version",
+            "remove it, and the stage that made it runs anew",
+        )
+    return content
+
+
+def is_current(output: Path, command: Sequence[str]) -> bool:
+    """Say whether running `command` again would make `output` once more, just as it is.
+
+    True only where the record is complete and the command, the folder, every input and output,
+    the project's code and the packages are what they were.
+    """
+    try:
+        content = load(output)
+    except PipelineError:
+        return False
+    if content is None or content.get("status") != "complete":
+        return False
+    return (
+        content["command"] == list(command)
+        and content["folder"] == os.fsdecode(os.getcwdb())
+        and content["code_sha256"] == code_digest()
+        and content["versions"] == _versions(list(content["versions"]))
+        and all(_unchanged(entry) for entry in content["inputs"] + content["outputs"])
+    )
+
+
+def fingerprint(path: Path) -> Json:
+    """Return what identifies a file (SHA-256) or a folder (digest of names, sizes, times).
+
+    Fifty thousand tensors are 30 GB; their names, sizes and modification times are read in a
+    fraction of a second and change whenever somebody touches one.
+    """
+    if path.is_dir():
+        digest = hashlib.sha256()
+        count = size = 0
+        for name, entry in _walk(path):
+            status = entry.stat()
+            digest.update(os.fsencode(name) + b"\0%d %d\0" % (status.st_size, status.st_mtime_ns))
+            count += 1
+            size += status.st_size
+        return {
+            "path": str(path),
+            "files": count,
+            "bytes": size,
+            "listing_sha256": digest.hexdigest(),
+        }
+    return {"path": str(path), "bytes": path.stat().st_size, "sha256": file_digest(path)}
+
+
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """Return the hex digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def code_digest() -> str:
+    """Return one digest of the project's own code, so that other code means other results."""
+    digest = hashlib.sha256()
+    rooms = ("cli", "pipeline", "models_vovnet")
+    files = [*PROJECT.glob("*.py"), *(f for room in rooms for f in (PROJECT / room).rglob("*.py"))]
+    for file in sorted(files):
+        digest.update(str(file.relative_to(PROJECT)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _unchanged(entry: Json) -> bool:
+    path = Path(entry["path"])
+    return path.exists() and fingerprint(path) == entry
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield (relative name, entry) of every file below `folder`, in a fixed order."""
+    with os.scandir(folder) as entries:
+        ordered = sorted(entries, key=lambda entry: entry.name)
+    for entry in ordered:
+        if entry.is_dir():
+            for name, inner in _walk(Path(entry.path)):
+                yield f"{entry.name}/{name}", inner
+        elif entry.is_file():
+            yield entry.name, entry
+
+
+def _command() -> list[str]:
+    """Return how this process was called: the script's path, then its arguments."""
+    return [str(Path(sys.argv[0]).absolute()), *sys.argv[1:]]
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for package in packages:
+        if package != "python":
+            try:
+                found[package] = importlib.metadata.version(package)
+            except importlib.metadata.PackageNotFoundError:
+                found[package] = "missing"
+    return found
+
+
+def _write(where: Path, content: Json) -> None:
+    atomic.write_text(where, json.dumps(content, indent=1) + "\n")
