@@ -1,1 +1,1 @@
-"""VoVNet: the network (`vovnet`), its checkpoints (`checkpoint`), the published one (`published`)."""
+"""VoVNet: the network (`vovnet`), its checkpoints (`checkpoint`), the published file."""

@@ -1,7 +1,7 @@
 """Commands beside the guide's: `python3 -m pipeline COMMAND ...`.
 
-  sample   make the bundled sample: pictures, labels and a checkpoint that tells them apart
-  current  say by the exit code whether a stage's output is still what its command would make
+sample   make the bundled sample: pictures, labels and a checkpoint that tells them apart
+current  say by the exit code whether a stage's output is still what its command would make
 """
 
 from __future__ import annotations

@@ -44,8 +44,14 @@ def track(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
 def _bar(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     # Imported here: rich takes longer to load than some stages take to run.
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     started = time.monotonic()
     columns = (

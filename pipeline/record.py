@@ -67,7 +67,7 @@ def keeping(run: Run) -> Iterator[Run]:
         "stage": run.stage,
         "status": "running",
         "command": _command(),
-        "folder": os.fsdecode(os.getcwdb()),
+        "folder": str(Path.cwd()),
         "started_unix_s": round(started, 3),
         "settings": dict(run.settings),
         "inputs": [fingerprint(path) for path in run.inputs],
@@ -129,7 +129,7 @@ def is_current(output: Path, command: Sequence[str]) -> bool:
         return False
     return (
         content["command"] == list(command)
-        and content["folder"] == os.fsdecode(os.getcwdb())
+        and content["folder"] == str(Path.cwd())
         and content["code_sha256"] == code_digest()
         and content["versions"] == _versions(list(content["versions"]))
         and all(_unchanged(entry) for entry in content["inputs"] + content["outputs"])
