@@ -1,0 +1,145 @@
+"""Dumped outputs: one file per sample and model output, as text or as raw values.
+
+Source of names and layout: the output of the `benchmark` tool (`<stem>_<k>.txt`, k from 1) and of
+its successors msame and ais_bench (k from 0, one text row per last dimension).
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+# A number has no leading zero, so that an input tensor such as `val_00000001.bin` is no dump.
+_NAME = re.compile(r"(?P<stem>.+)_(?P<number>0|[1-9][0-9]{0,8})\.(?:txt|bin)", re.DOTALL)
+_TO_SPACES = bytes.maketrans(b",", b" ")
+_TO_COMMAS = bytes.maketrans(b" \n", b",,")
+# What JSON takes and a dump does not have; each of them would come back as something else.
+_NOT_IN_PLAIN_NUMBERS = tuple(b'"[{,tfn')
+# A float64 with this tail lies halfway between two normal float32.
+_TAIL = np.int64((1 << 29) - 1)
+_HALF = np.int64(1 << 28)
+_SMALLEST_NORMAL, _SUBNORMAL_STEPS = 2.0**-126, 2.0**149
+
+
+def dump_name(stem: str, number: int, binary: bool) -> str:
+    """Return the file name of output `number` of the sample `stem`, e.g. `cat_1.txt`."""
+    return f"{stem}_{number}.{'bin' if binary else 'txt'}"
+
+
+def split_name(name: str) -> tuple[str, int] | None:
+    """Return stem and output number of a dump's file name, or None where it names no dump."""
+    match = _NAME.fullmatch(name)
+    return (match["stem"], int(match["number"])) if match else None
+
+
+def to_text(values: NDArray[np.generic]) -> bytes:
+    """Return the whole array as one line: a space after each value (also the last), a newline.
+
+    `values` has any shape and a boolean, integer or floating dtype. Floats have the fewest digits
+    that give back the same float32 (float16 goes through float32, which holds it exactly; float64
+    keeps its own digits), integers are exact, booleans are 0 and 1. Not-a-number and the
+    infinities are `nan`, `inf` and `-inf`, as C++ streams write them. TypeError for other dtypes.
+    """
+    flat = _for_json(values)
+    if not flat.size:
+        return b"\n"
+    text = orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+    if b"n" in text:  # JSON knows no such value, and has `null` in its place
+        words = text.split(b",")
+        for place in np.flatnonzero(~np.isfinite(flat)):
+            words[place] = str(flat[place]).encode()
+        text = b",".join(words)
+    return text.translate(_TO_SPACES) + b" \n"
+
+
+def from_text(data: bytes) -> NDArray[np.float32]:
+    """Return all values of a dump in text form as one float32 vector, correctly rounded.
+
+    Takes what C++ streams and `printf` write: one row or many, any white space between values and
+    around them, scientific notation, `nan` and `inf` with either sign, `+1` and `1.`. ValueError
+    where there is no value, or a word that is no number.
+    """
+    try:
+        return _from_plain_numbers(data)
+    except ValueError:
+        words = data.split()
+    if not words:
+        raise ValueError("it holds no values")
+    try:
+        wide = np.fromiter(map(_number, words), np.float64, len(words))
+    except ValueError as error:
+        raise ValueError(f"it holds {error}, which is no number") from None
+    return _to_float32(wide, words)
+
+
+def _for_json(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return `values` flat, contiguous and in a dtype that orjson writes digit for digit."""
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    dtype: np.dtype[Any]
+    if kind == "b":
+        dtype = np.dtype(np.uint8)
+    elif kind in "iu":
+        dtype = values.dtype.newbyteorder("=")
+    elif kind == "f":
+        dtype = np.dtype(np.float32 if size <= 4 else np.float64)
+    else:
+        raise TypeError(f"a dump holds numbers, not {values.dtype}")
+    return np.ascontiguousarray(values, dtype=dtype).reshape(-1)
+
+
+def _from_plain_numbers(data: bytes) -> NDArray[np.float32]:
+    """Parse values that JSON has as well; ValueError where only the slow way can tell."""
+    text = data.rstrip()
+    if not text or any(byte in text for byte in _NOT_IN_PLAIN_NUMBERS):
+        raise ValueError("no plain numbers")
+    if b"\n" in text:
+        text = text.replace(b" \n", b" ")
+    text = text.translate(_TO_COMMAS)
+    wide = np.array(orjson.loads(b"[" + text + b"]"), dtype=np.float64)
+    return _to_float32(wide, text)
+
+
+def _number(word: bytes) -> float:
+    # Python alone takes `1_0`; its own message would quote the whole word, however long.
+    if b"_" not in word:
+        try:
+            return float(word)
+        except ValueError:
+            pass
+    raise ValueError(repr(word[:20])[1:])
+
+
+def _to_float32(wide: NDArray[np.float64], words: bytes | list[bytes]) -> NDArray[np.float32]:
+    """Round float64 `wide` to float32 as if `words`, its source, had been rounded once.
+
+    Rounding twice is wrong where the float64 is a tie of which the text is not: the shortest
+    digits of the float32 0x1.5c87fap-84, 7.038531e-26, are such a case.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        narrow = wide.astype(np.float32)
+    ties = (wide.view(np.int64) & _TAIL) == _HALF
+    tiny = np.abs(wide) < _SMALLEST_NORMAL
+    if tiny.any():
+        ties |= tiny & (np.abs(np.where(tiny, wide, 0)) * _SUBNORMAL_STEPS % 1 == 0.5)
+    if ties.any():
+        if isinstance(words, bytes):
+            words = words.split(b",")
+        for place in np.flatnonzero(ties):
+            narrow[place] = _round_once(words[place], float(wide[place]))
+    return narrow
+
+
+def _round_once(word: bytes, tie: float) -> np.float32:
+    """Return the float32 nearest to the decimal `word`, whose nearest float64 is `tie`."""
+    exact = Fraction(word.decode("ascii"))
+    if exact == Fraction(tie):
+        return np.float32(tie)
+    # The next float64 towards the text is past the tie, and rounds to the side where the text is.
+    side = np.inf if exact > Fraction(tie) else -np.inf
+    with np.errstate(over="ignore", under="ignore"):
+        return np.float32(np.nextafter(np.float64(tie), side))
