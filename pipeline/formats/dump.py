@@ -7,6 +7,8 @@ its successors msame and ais_bench (k from 0, one text row per last dimension).
 from __future__ import annotations
 
 import re
+import struct
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -17,9 +19,8 @@ from numpy.typing import NDArray
 # A number has no leading zero, so that an input tensor such as `val_00000001.bin` is no dump.
 _NAME = re.compile(r"(?P<stem>.+)_(?P<number>0|[1-9][0-9]{0,8})\.(?:txt|bin)", re.DOTALL)
 _TO_SPACES = bytes.maketrans(b",", b" ")
-_TO_COMMAS = bytes.maketrans(b" \n", b",,")
-# What JSON takes and a dump does not have; each of them would come back as something else.
-_NOT_IN_PLAIN_NUMBERS = tuple(b'"[{,tfn')
+# A dump as JSON. What only JSON takes (strings, lists, true, null ...) becomes what it refuses.
+_TO_JSON = bytes.maketrans(b' \n"[{tfn,', b",,!!!!!!!")
 # A float64 with this tail lies halfway between two normal float32.
 _TAIL = np.int64((1 << 29) - 1)
 _HALF = np.int64(1 << 28)
@@ -64,17 +65,25 @@ def from_text(data: bytes) -> NDArray[np.float32]:
     around them, scientific notation, `nan` and `inf` with either sign, `+1` and `1.`. ValueError
     where there is no value, or a word that is no number.
     """
-    try:
-        return _from_plain_numbers(data)
-    except ValueError:
-        words = data.split()
-    if not words:
-        raise ValueError("it holds no values")
-    try:
-        wide = np.fromiter(map(_number, words), np.float64, len(words))
-    except ValueError as error:
-        raise ValueError(f"it holds {error}, which is no number") from None
-    return _to_float32(wide, words)
+    return from_texts([data])[0]
+
+
+def from_texts(texts: Sequence[bytes]) -> tuple[NDArray[np.float32], list[int]]:
+    """Return the values of several dumps, one after the other, and how many each has.
+
+    The same as `from_text` of each, in less time.
+    """
+    packed = [_pack(text) for text in texts]
+    wide = np.frombuffer(b"".join(packed), np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        narrow = wide.astype(np.float32)
+    counts = [len(part) // wide.itemsize for part in packed]
+    ties = np.flatnonzero(_are_ties(wide))
+    if ties.size:
+        words = [word for text in texts for word in text.split()]
+        for place in ties:
+            narrow[place] = _round_once(words[place], float(wide[place]))
+    return narrow, counts
 
 
 def _for_json(values: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -92,16 +101,19 @@ def _for_json(values: NDArray[np.generic]) -> NDArray[np.generic]:
     return np.ascontiguousarray(values, dtype=dtype).reshape(-1)
 
 
-def _from_plain_numbers(data: bytes) -> NDArray[np.float32]:
-    """Parse values that JSON has as well; ValueError where only the slow way can tell."""
-    text = data.rstrip()
-    if not text or any(byte in text for byte in _NOT_IN_PLAIN_NUMBERS):
-        raise ValueError("no plain numbers")
-    if b"\n" in text:
-        text = text.replace(b" \n", b" ")
-    text = text.translate(_TO_COMMAS)
-    wide = np.array(orjson.loads(b"[" + text + b"]"), dtype=np.float64)
-    return _to_float32(wide, text)
+def _pack(text: bytes) -> bytes:
+    """Return the values of one dump as raw float64."""
+    plain = text.rstrip()
+    if b"\n" in plain:
+        plain = plain.replace(b" \n", b" ")
+    try:
+        values = orjson.loads(b"[" + plain.translate(_TO_JSON) + b"]")
+    except ValueError:
+        values = [_number(word) for word in text.split()]
+    if not values:
+        raise ValueError("it holds no values")
+    # Three times as fast as np.array, which looks at the type of each value first.
+    return struct.pack(f"{len(values)}d", *values)
 
 
 def _number(word: bytes) -> float:
@@ -111,27 +123,20 @@ def _number(word: bytes) -> float:
             return float(word)
         except ValueError:
             pass
-    raise ValueError(repr(word[:20])[1:])
+    raise ValueError(f"it holds {repr(word[:20])[1:]}, which is no number")
 
 
-def _to_float32(wide: NDArray[np.float64], words: bytes | list[bytes]) -> NDArray[np.float32]:
-    """Round float64 `wide` to float32 as if `words`, its source, had been rounded once.
+def _are_ties(wide: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Say which values lie halfway between two float32.
 
-    Rounding twice is wrong where the float64 is a tie of which the text is not: the shortest
-    digits of the float32 0x1.5c87fap-84, 7.038531e-26, are such a case.
+    Their text may lie beside the middle, and rounding it twice is then wrong: the fewest digits
+    of the float32 0x1.5c87fap-84, 7.038531e-26, are such a text.
     """
-    with np.errstate(over="ignore", under="ignore"):
-        narrow = wide.astype(np.float32)
-    ties = (wide.view(np.int64) & _TAIL) == _HALF
+    ties: NDArray[np.bool_] = (wide.view(np.int64) & _TAIL) == _HALF
     tiny = np.abs(wide) < _SMALLEST_NORMAL
     if tiny.any():
         ties |= tiny & (np.abs(np.where(tiny, wide, 0)) * _SUBNORMAL_STEPS % 1 == 0.5)
-    if ties.any():
-        if isinstance(words, bytes):
-            words = words.split(b",")
-        for place in np.flatnonzero(ties):
-            narrow[place] = _round_once(words[place], float(wide[place]))
-    return narrow
+    return ties
 
 
 def _round_once(word: bytes, tie: float) -> np.float32:

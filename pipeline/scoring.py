@@ -1,0 +1,191 @@
+"""Dumps and labels to TopN.
+
+Rank of a label, the same on every processor: the number of classes with a greater score, plus the
+number of classes before it with the same score. That is where a stable descending sort puts it;
+the usual `argsort(-scores)` is not stable, and its order of ties depends on the processor's vector
+width. Labels that share their score with another class are counted and reported.
+
+A NaN stops the scoring, because no order of such scores means anything. Infinities are ordered like
+any other value; rows that hold one are counted and reported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import dump_folder, machine, progress, shares
+from pipeline.dump_folder import Block, Dumps
+from pipeline.errors import PipelineError
+from pipeline.formats import result
+from pipeline.imagenet.labels import read_labels
+
+# With this many outputs the first is a class of its own, and label n is output n + 1.
+OUTPUTS_WITH_BACKGROUND = 1001
+
+# Below this a process takes longer to start than to help.
+_LEAST_IMAGES_PER_PROCESS = 1000
+
+_Z_95 = 1.959963984540054  # the 97.5 % point of the standard normal distribution
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What some rows come to; `hits_at[n]` counts the labels of rank n, from 0."""
+
+    images: int
+    outputs: int
+    tied: int
+    infinite: int
+    hits_at: NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a folder of dumps comes to."""
+
+    images: int
+    classes: int  # the number of outputs, as result.json has it
+    hits: tuple[int, ...]  # hits[n]: images whose label is among the n + 1 highest scores
+    tied: int  # images whose label shares its score with another class
+    infinite: int  # images with an infinite score
+    labelled: int  # images in the label file
+    passed_over: int  # entries of the folder that are no dumps
+    other_outputs: int  # dumps of a second, third, ... output
+    verified: bool  # the folder has the record of a complete run, and it counts these dumps
+
+    @property
+    def accuracies(self) -> tuple[float, ...]:
+        """Fractions of Top1, Top2, ..."""
+        return tuple(hits / self.images for hits in self.hits)
+
+
+def score(dumps: Path, labels_file: Path) -> Score:
+    """Score a folder of dumps against a label file.
+
+    PipelineError names the file where a dump is unreadable, has no label, another length than the
+    rest or a NaN, where a label is no class, and where the folder's record is not that of a
+    complete run or counts other dumps than there are.
+    """
+    found = dump_folder.find(dumps)
+    verified = dump_folder.verify(found)
+    labels = read_labels(labels_file)
+    images = outputs = tied = infinite = 0
+    hits_at = np.zeros(result.MOST_TOP_ENTRIES, np.intp)
+    with progress.track("score", len(found.images), "images") as update:
+        for part in _tallies(found, labels, labels_file):
+            images, outputs = images + part.images, part.outputs
+            tied, infinite = tied + part.tied, infinite + part.infinite
+            hits_at += part.hits_at
+            update(images)
+    return Score(
+        images=images,
+        classes=outputs,
+        hits=tuple(np.cumsum(hits_at)[: result.top_entries(outputs)].tolist()),
+        tied=tied,
+        infinite=infinite,
+        labelled=len(labels),
+        passed_over=found.passed_over,
+        other_outputs=found.other_outputs,
+        verified=verified,
+    )
+
+
+def _tallies(dumps: Dumps, labels: Mapping[str, int], labels_file: Path) -> Iterator[Tally]:
+    """Yield the tallies of all blocks, by several processes where that is faster."""
+
+    def work(start: int, stop: int) -> Iterator[Tally]:
+        for block in dumps.blocks(start, stop):
+            yield tally(block, classes_of(block, labels, labels_file))
+
+    count = len(dumps.images)
+    workers = min(machine.usable_cores(), count // _LEAST_IMAGES_PER_PROCESS)
+    if not dumps.heavy or workers < 2 or not shares.can_fork():
+        return work(0, count)
+    per_worker = -(-count // workers)
+    return shares.run(work, [*range(0, count, per_worker), count])
+
+
+def classes_of(block: Block, labels: Mapping[str, int], labels_file: Path) -> NDArray[np.intp]:
+    """Return the output that stands for the label of each row of `block`.
+
+    With 1001 outputs that is the label plus one. PipelineError where an image has no label, or
+    its label is no class.
+    """
+    outputs = block.scores.shape[1]
+    shift = 1 if outputs == OUTPUTS_WITH_BACKGROUND else 0
+    found = np.empty(len(block.images), np.intp)
+    for row, image in enumerate(block.images):
+        # msame calls its files `<image>_output_<k>`.
+        label = labels.get(image, labels.get(image.removesuffix("_output")))
+        if label is None:
+            raise PipelineError(
+                f"{block.places[row]}: {labels_file} has no label for {image}",
+                "is this the label file of these images?",
+            )
+        if not 0 <= label < outputs - shift:
+            raise PipelineError(
+                f"{labels_file}: the label {label} of {image} is no class",
+                f"{block.places[row]} has {outputs} outputs: labels go to {outputs - shift - 1}",
+            )
+        found[row] = label + shift
+    return found
+
+
+def tally(block: Block, classes: NDArray[np.intp]) -> Tally:
+    """Count the rows of `block`, whose labels are the outputs `classes`.
+
+    PipelineError where a row holds a NaN.
+    """
+    infinite = 0
+    finite = np.isfinite(block.scores)
+    if not finite.all():
+        odd = np.flatnonzero(~finite.all(axis=1))
+        for row in odd[np.isnan(block.scores[odd]).any(axis=1)]:
+            raise PipelineError(
+                f"{block.places[row]} holds a NaN, which has no rank",
+                "look for the layer that makes it, or run with a higher precision",
+            )
+        infinite = odd.size
+    found, tied = ranks(block.scores, classes)
+    most = result.MOST_TOP_ENTRIES
+    return Tally(
+        images=len(found),
+        outputs=block.scores.shape[1],
+        tied=int(np.count_nonzero(tied)),
+        infinite=infinite,
+        hits_at=np.bincount(np.minimum(found, most), minlength=most + 1)[:most],
+    )
+
+
+def ranks(
+    scores: NDArray[np.float32], classes: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Return the rank, from 0, of `classes[i]` in row i of `scores` (rows, outputs), and its tie.
+
+    The rule is the module's. A tie is a score that another class of the row has as well. NaN
+    ranks last: as the class's own score it has the rank `outputs`, elsewhere it counts as lower.
+    """
+    own = scores[np.arange(len(classes)), classes][:, None]
+    found = np.count_nonzero(scores > own, axis=1)
+    same = scores == own
+    tied = np.count_nonzero(same, axis=1) > 1
+    for row in np.flatnonzero(tied):
+        found[row] += np.count_nonzero(same[row, : classes[row]])
+    found[np.isnan(own[:, 0])] = scores.shape[1]
+    return found, tied
+
+
+def wilson_interval(hits: int, count: int) -> tuple[float, float]:
+    """Return the 95 % score interval of the fraction `hits` / `count` (Wilson, 1927)."""
+    if count == 0:
+        return 0.0, 1.0
+    share, z2 = hits / count, _Z_95**2 / count
+    middle = share + z2 / 2
+    reach = _Z_95 * math.sqrt(share * (1 - share) / count + z2 / count / 4)
+    return max(0.0, (middle - reach) / (1 + z2)), min(1.0, (middle + reach) / (1 + z2))
