@@ -27,10 +27,14 @@ EXIT_INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Verdict:
-    """The last line of a stage: counts, time and path of the result in `text`."""
+    """The last line of a stage: counts, time and path of the result in `text`.
+
+    It goes to stdout, or to stderr where `aside` says that stdout is for a program to read.
+    """
 
     text: str
     good: bool = True
+    aside: bool = False
 
 
 class Parser(argparse.ArgumentParser):
@@ -126,7 +130,9 @@ def enter(
         progress.silence()
     try:
         verdict = call(args)
-        print(f"{'OK' if verdict.good else 'FAILED'}: {verdict.text}", flush=True)  # noqa: T201
+        stream = sys.stderr if verdict.aside else sys.stdout
+        word = "OK" if verdict.good else "FAILED"
+        print(f"{word}: {verdict.text}", file=stream, flush=True)
         return EXIT_GOOD if verdict.good else EXIT_FAILED
     except KeyboardInterrupt:
         _say(parser.prog, "interrupted; what was complete is kept, the same command starts again")

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import dump_folder, machine, progress, shares
+from pipeline import atomic, dump_folder, machine, progress, published, record, shares
 from pipeline.dump_folder import Block, Dumps
 from pipeline.errors import PipelineError
 from pipeline.formats import result
@@ -63,6 +63,80 @@ class Score:
     def accuracies(self) -> tuple[float, ...]:
         """Fractions of Top1, Top2, ..."""
         return tuple(hits / self.images for hits in self.hits)
+
+    @property
+    def top1_interval(self) -> tuple[float, float]:
+        """The 95 % interval of the Top1 fraction."""
+        return wilson_interval(self.hits[0], self.images)
+
+
+def score_to_file(dumps: Path, labels_file: Path, target: Path) -> Score:
+    """Score a folder of dumps, and write `target` (`result.json`) and its record.
+
+    The folder of `target` is made where it is missing. PipelineError as `score` has it; then
+    `target` stays as it was.
+    """
+    if not dumps.is_dir():
+        raise PipelineError(f"{dumps} is no folder", "give the one that benchmark.py filled")
+    if target.is_dir():
+        raise PipelineError(f"{target} is a folder", "give the result another name")
+    if target.exists() and labels_file.exists() and target.samefile(labels_file):
+        raise PipelineError(f"{target} is the label file", "give the result another name")
+    run = record.Run(
+        stage="vision_metric_ImageNet",
+        inputs=[dumps, labels_file],
+        outputs=[target],
+        settings={},
+        packages=["numpy", "orjson"],
+    )
+    with record.keeping(run):
+        found = score(dumps, labels_file)
+        run.counts = {key: value for key, value in vars(found).items() if isinstance(value, int)}
+        run.details = {
+            "top": [round(accuracy, 6) for accuracy in found.accuracies],
+            "top1_interval_95": [round(end, 6) for end in found.top1_interval],
+        }
+        run.verdict = ", ".join(describe(found))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_text(target, result.to_text(found.images, found.classes, found.accuracies))
+    return found
+
+
+def describe(score: Score) -> list[str]:
+    """Return what there is to say of a score besides its figures, in short phrases."""
+    phrases = [f"{score.images} of {score.labelled} labelled images scored"]
+    phrases.append(f"{score.classes} classes")
+    if not score.verified:
+        phrases.append("unverified (the dumps have no record)")
+    for count, what in (
+        (score.other_outputs, "dumps of further outputs not scored"),
+        (score.passed_over, "other files passed over"),
+        (score.tied, "labels tied with another class"),
+        (score.infinite, "rows with an infinity"),
+    ):
+        if count:
+            phrases.append(f"{count} {what}")
+    return phrases
+
+
+def compare(score: Score) -> str | None:
+    """Return how a full run stands to the published figures, or None where it is not a full one.
+
+    The rule is the ModelZoo's: Top1 and Top5 at most one point below the source's. A miss is said
+    and is no error, because another checkpoint than the published one has figures of its own.
+    """
+    full = score.images == published.VALIDATION_IMAGES
+    if not full or score.classes not in (1000, OUTPUTS_WITH_BACKGROUND):
+        return None
+    top1, top5 = (round(score.accuracies[place] * 100, 2) for place in (0, 4))
+    gains = round(top1 - published.SOURCE_TOP1, 2), round(top5 - published.SOURCE_TOP5, 2)
+    word = "within" if min(gains) >= -published.ALLOWED_DROP else "NOT within"
+    return (
+        f"published Top1 / Top5: {published.SOURCE_TOP1} / {published.SOURCE_TOP5} (source),"
+        f" {published.OM_TOP1} / {published.OM_TOP5} (om); here {top1} / {top5},"
+        f" {gains[0]:+.2f} / {gains[1]:+.2f} points against the source:"
+        f" {word} the allowed drop of {published.ALLOWED_DROP:g} point"
+    )
 
 
 def score(dumps: Path, labels_file: Path) -> Score:

@@ -75,14 +75,14 @@ def from_texts(texts: Sequence[bytes]) -> tuple[NDArray[np.float32], list[int]]:
     """
     packed = [_pack(text) for text in texts]
     wide = np.frombuffer(b"".join(packed), np.float64)
+    counts = [len(part) // wide.itemsize for part in packed]
     with np.errstate(over="ignore", under="ignore"):
         narrow = wide.astype(np.float32)
-    counts = [len(part) // wide.itemsize for part in packed]
-    ties = np.flatnonzero(_are_ties(wide))
-    if ties.size:
-        words = [word for text in texts for word in text.split()]
-        for place in ties:
-            narrow[place] = _round_once(words[place], float(wide[place]))
+        ties = np.flatnonzero(_are_ties(wide))
+        if ties.size:
+            words = [word for text in texts for word in text.split()]
+            for place in ties:
+                narrow[place] = _round_once(words[place], wide[place])
     return narrow, counts
 
 
@@ -139,12 +139,10 @@ def _are_ties(wide: NDArray[np.float64]) -> NDArray[np.bool_]:
     return ties
 
 
-def _round_once(word: bytes, tie: float) -> np.float32:
+def _round_once(word: bytes, tie: np.float64) -> np.float32:
     """Return the float32 nearest to the decimal `word`, whose nearest float64 is `tie`."""
-    exact = Fraction(word.decode("ascii"))
-    if exact == Fraction(tie):
+    exact, middle = Fraction(word.decode("ascii")), Fraction(float(tie))
+    if exact == middle:
         return np.float32(tie)
-    # The next float64 towards the text is past the tie, and rounds to the side where the text is.
-    side = np.inf if exact > Fraction(tie) else -np.inf
-    with np.errstate(over="ignore", under="ignore"):
-        return np.float32(np.nextafter(np.float64(tie), side))
+    # The next float64 towards the text is past the middle, and rounds to the text's side.
+    return np.float32(np.nextafter(tie, np.inf if exact > middle else -np.inf))

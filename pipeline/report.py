@@ -1,0 +1,155 @@
+"""Perf files to the guide's table of speeds.
+
+The tool measures one chip, and the figure of a card is that of its chips together: four on an
+Ascend 310, one elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline import record
+from pipeline.errors import PipelineError
+from pipeline.formats import perf
+from pipeline.published import CHIPS_PER_310_CARD
+
+SCHEMA = 1
+
+_BATCH_IN_MODEL = re.compile(r"(?:^|[_-])bs([0-9]+)(?:$|[_.-])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One perf file; None where its name or its kind says nothing of the figure."""
+
+    file: str
+    kind: str  # "dataset" or "pure"
+    model: str | None  # the model type of a data-set run, the model's name of a pure one
+    batch_size: int | None
+    device: int | None
+    interface_rate: float  # samples/s of one chip, the model's execution alone
+    latency_ms: float  # per sample, of one inference call
+    chips: int
+    chips_because: str
+    card_rate: float  # samples/s: interface_rate times chips
+    e2e_rate: float | None  # samples/s of the whole run
+    e2e_share: float | None  # e2e_rate by interface_rate
+
+
+def read(path: Path, chips: int | None) -> Row:
+    """Read one perf file; `chips` per card, None to take it from the file's record.
+
+    A file that the record of a run in its folder vouches for was measured on this machine's
+    processor, where there is one chip; any other is taken for a 310's. PipelineError names file
+    and line where it is no perf file.
+    """
+    try:
+        # Its few lines are ASCII; what is not shows up as what it is in the message.
+        figures = perf.from_text(path.read_bytes().decode("ascii", "backslashreplace"))
+    except ValueError as error:
+        raise PipelineError(f"{path}: {error}", "give files that the benchmark wrote") from None
+    name = perf.split_name(path.name)
+    count, why = (chips, "--chips") if chips is not None else _chips(path)
+    if isinstance(figures, perf.PurePerf):
+        model = name.model_stem if name else None
+        match = _BATCH_IN_MODEL.search(model or "")
+        return Row(
+            file=str(path),
+            kind="pure",
+            model=model,
+            batch_size=int(match[1]) if match else None,
+            device=name.device if name else None,
+            interface_rate=figures.rate,
+            latency_ms=figures.latency_ms,
+            chips=count,
+            chips_because=why,
+            card_rate=figures.rate * count,
+            e2e_rate=None,
+            e2e_share=None,
+        )
+    rate = figures.interface_rate
+    return Row(
+        file=str(path),
+        kind="dataset",
+        model=name.model_type if name else None,
+        batch_size=name.batch_size if name else None,
+        device=name.device if name else None,
+        interface_rate=rate,
+        latency_ms=figures.infer_latency_ms,
+        chips=count,
+        chips_because=why,
+        card_rate=rate * count,
+        e2e_rate=figures.e2e_rate,
+        e2e_share=figures.e2e_rate / rate if rate else None,
+    )
+
+
+def read_all(paths: Sequence[Path], chips: int | None) -> list[Row]:
+    """Read all files and sort them by batch size; those without one come last."""
+    rows = [read(path, chips) for path in paths]
+    return sorted(rows, key=lambda row: (row.batch_size is None, row.batch_size or 0, row.kind))
+
+
+def to_json(rows: Sequence[Row]) -> record.Json:
+    """Return the rows for a program, with the units in the keys."""
+    units = {"_rate": "_samples_per_s", "latency_ms": "_per_sample"}
+    named = []
+    for row in rows:
+        entry = {}
+        for key, value in asdict(row).items():
+            unit = next((unit for end, unit in units.items() if key.endswith(end)), "")
+            entry[key + unit] = value
+        named.append(entry)
+    return {"schema": SCHEMA, "rows": named}
+
+
+def captions(rows: Sequence[Row]) -> list[str]:
+    """Say how many chips were reckoned with, and why."""
+    reasons = {(row.chips, row.chips_because): None for row in rows}
+    return [f"card rate = Interface rate x {chips}: {why}" for chips, why in reasons]
+
+
+HEADINGS = (
+    "batch",
+    "device",
+    "run",
+    "Interface rate",
+    "card rate",
+    "end-to-end rate",
+    "of Interface",
+    "latency ms",
+)
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """Return the row's cells under `HEADINGS`; what the file does not say is blank."""
+    run = row.model or Path(row.file).name
+    return (
+        _blank(row.batch_size, "d"),
+        _blank(row.device, "d"),
+        f"{run} (pure inference)" if row.kind == "pure" else run,
+        f"{row.interface_rate:.6g}",
+        f"{row.card_rate:.10g}",
+        _blank(row.e2e_rate, ".6g"),
+        _blank(row.e2e_share, ".1%"),
+        f"{row.latency_ms:.6g}",
+    )
+
+
+def _blank(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _chips(path: Path) -> tuple[int, str]:
+    """Return how many chips a card has, judging by the records beside a perf file, and why."""
+    digest = record.file_digest(path)
+    for place in sorted(path.parent.glob(f"*{record.SUFFIX}")):
+        made = record.load(place.with_name(place.name.removesuffix(record.SUFFIX))) or {}
+        for output in made.get("outputs", []):
+            if Path(output["path"]).name == path.name and output.get("sha256") == digest:
+                engine = made.get("details", {}).get("engine", "an engine")
+                return 1, f"measured here by {engine}, without a card"
+    return CHIPS_PER_310_CARD, f"a 310 card has {CHIPS_PER_310_CARD} chips (else give --chips)"

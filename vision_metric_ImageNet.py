@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Score the dumps of a run against the labels: Top1 to Top5, and result.json.
+
+DUMP is the folder that benchmark.py filled, such as result/dumpOutput_device0: text or binary
+dumps, or the arrays of -dump=npy. Outputs may be numbered from 0 or 1; of several per image the
+first is scored. Files that are no dumps are passed over and counted. With 1001 outputs the first
+is the background, and label n stands for output n + 1.
+
+LABELS has one line per image: its name and its class from 0, such as
+  ILSVRC2012_val_00000001.JPEG 65
+
+A full run of 50,000 images is compared with the published figures; a miss is printed and does not
+change the exit code, since another checkpoint has figures of its own. OUTDIR is made where it is
+missing; a failed run leaves an older result as it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from cli import door
+
+
+def build_parser() -> door.Parser:
+    """Return the parser; its help text is this file's docstring."""
+    parser = door.Parser(
+        __doc__ or "",
+        "python3 vision_metric_ImageNet.py result/dumpOutput_device0/ val_label.txt ./ result.json",
+    )
+    parser.add_argument("dump", type=Path, metavar="DUMP", help="folder of dumps")
+    parser.add_argument("labels", type=Path, metavar="LABELS", help="label file")
+    parser.add_argument("outdir", type=Path, metavar="OUTDIR", help="folder of the result")
+    parser.add_argument("name", type=_file_name, metavar="NAME", help="name of the result")
+    return parser
+
+
+def call(args: argparse.Namespace) -> door.Verdict:
+    """Score, write the result and print the figures."""
+    import time
+
+    from pipeline import scoring
+
+    started = time.perf_counter()
+    target = args.outdir / args.name
+    score = scoring.score_to_file(args.dump, args.labels, target)
+    low, high = (f"{end * 100:.2f}%" for end in score.top1_interval)
+    for place, accuracy in enumerate(score.accuracies):
+        line = f"Top{place + 1} accuracy: {round(accuracy * 100, 2)}%"
+        if place == 0:
+            line += f" ({score.hits[0]} of {score.images}, 95% interval {low} to {high})"
+        _say(line)
+    if comparison := scoring.compare(score):
+        _say(comparison)
+    seconds = time.perf_counter() - started
+    return door.Verdict(f"{', '.join(scoring.describe(score))} in {seconds:.2f} s -> {target}")
+
+
+def _file_name(text: str) -> str:
+    if not text or text in (".", "..") or "/" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no file name; the folder goes before it")
+    return text
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(door.enter(build_parser(), call))
