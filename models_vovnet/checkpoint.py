@@ -204,7 +204,7 @@ def _describe(value: Any) -> str:
         return "an empty dictionary"
     if isinstance(value, Mapping):
         return f"a dictionary with {', '.join(repr(key) for key in list(value)[:3])}"
-    return f"a {type(value).__name__}"
+    return f"a value of type {type(value).__name__}"
 
 
 def _count_classes(state: Mapping[str, Tensor]) -> int:
@@ -271,7 +271,7 @@ def _as_float32(key: str, value: Tensor, path: Path) -> Tensor:
     if not torch.isfinite(weight).all():
         count = int((~torch.isfinite(weight)).sum())
         raise PipelineError(
-            f"{path}: {key} holds {count} values that are NaN or infinite",
+            f"{path}: {key} is NaN or infinite in {count} of {weight.numel()} values",
             "give a checkpoint from before the training went wrong",
         )
     if key.endswith(".running_var") and bool((weight < 0).any()):
