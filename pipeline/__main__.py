@@ -2,6 +2,7 @@
 
 sample   make the bundled sample: pictures, labels and a checkpoint that tells them apart
 current  say by the exit code whether a stage's output is still what its command would make
+summary  print the table of a whole run: accuracy, speed, where the files are
 """
 
 from __future__ import annotations
@@ -46,7 +47,31 @@ def current(argv: list[str]) -> int:
     return door.EXIT_GOOD if record.is_current(Path(output), command) else door.EXIT_FAILED
 
 
-COMMANDS = {"sample": sample, "current": current}
+def summary(argv: list[str]) -> int:
+    """Print the table of a whole run from its result and perf files."""
+    parser = door.Parser(
+        "Print the table of a whole run: for each batch size its result file and its perf file.",
+        "python3 -m pipeline summary result_bs1.json result/perf_vision_batchsize_1_device_0.txt",
+    )
+    parser.prog = "python3 -m pipeline summary"
+    parser.add_argument("files", type=Path, nargs="+", metavar="RESULT PERF", help="two at a time")
+
+    def call(args: argparse.Namespace) -> door.Verdict:
+        from pipeline import summary as table
+
+        files = args.files
+        if len(files) % 2:
+            parser.error("each result file needs its perf file")
+        rows = [table.read_row(*pair) for pair in zip(files[::2], files[1::2], strict=True)]
+        table.show(rows)
+        missing = sum((row.result is None) + (row.perf is None) for row in rows)
+        without = f", {missing} of {len(files)} files missing" if missing else ""
+        return door.Verdict(f"{len(rows)} batch sizes{without} -> {Path.cwd()}")
+
+    return door.enter(parser, call, argv)
+
+
+COMMANDS = {"sample": sample, "current": current, "summary": summary}
 
 
 def main(argv: list[str]) -> int:

@@ -73,6 +73,7 @@ def keeping(run: Run) -> Iterator[Run]:
         "inputs": [fingerprint(path) for path in run.inputs],
         "code_sha256": code_digest(),
         "versions": _versions(run.packages),
+        "details": dict(run.details),
     }
     if run.outputs[0].is_dir():
         _write(where, content)
@@ -81,7 +82,7 @@ def keeping(run: Run) -> Iterator[Run]:
     except BaseException as error:
         if path_of(run.outputs[0]).exists() and run.outputs[0].is_dir():
             content |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-            content |= {"counts": run.counts}
+            content |= {"counts": run.counts, "details": run.details}
             _write(where, content)
         raise
     content |= {
@@ -127,13 +128,17 @@ def is_current(output: Path, command: Sequence[str]) -> bool:
         return False
     if content is None or content.get("status") != "complete":
         return False
-    return (
-        content["command"] == list(command)
-        and content["folder"] == str(Path.cwd())
-        and content["code_sha256"] == code_digest()
-        and content["versions"] == _versions(list(content["versions"]))
-        and all(_unchanged(entry) for entry in content["inputs"] + content["outputs"])
-    )
+    try:
+        return (
+            content["command"] == list(command)
+            and content["folder"] == str(Path.cwd())
+            and content["code_sha256"] == code_digest()
+            and content["versions"] == _versions(list(content["versions"]))
+            and all(_unchanged(entry) for entry in content["inputs"] + content["outputs"])
+        )
+    except (KeyError, TypeError, OSError):
+        # A record that lacks something, or a file that cannot be read: the stage itself will say.
+        return False
 
 
 def fingerprint(path: Path) -> Json:

@@ -1,0 +1,143 @@
+"""The table at the end of a whole run: accuracy, speed, and where the files are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import record
+from pipeline.errors import PipelineError
+from pipeline.formats import perf, result
+
+MODEL = Path("vovnet39.onnx")
+MISSING = "-"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One batch size; what was not measured (yet) is None."""
+
+    batch_size: int
+    device: int
+    result_file: Path
+    perf_file: Path
+    result: result.Result | None
+    perf: perf.DatasetPerf | None
+
+    @property
+    def dumps(self) -> Path:
+        """The folder that the benchmark fills for this device."""
+        return self.perf_file.parent / f"dumpOutput_device{self.device}"
+
+
+def read_row(result_file: Path, perf_file: Path) -> Row:
+    """Read the two files of one batch size, as far as they are there.
+
+    PipelineError names a file that holds something else, or a perf file whose name does not say
+    batch size and device.
+    """
+    name = perf.split_name(perf_file.name)
+    if name is None or name.batch_size is None:
+        raise PipelineError(
+            f"{perf_file} is not named as a perf file of a data set",
+            "that is perf_vision_batchsize_<B>_device_<D>.txt",
+        )
+    found_result, found_perf = None, None
+    if result_file.exists():
+        try:
+            found_result = result.from_text(result_file.read_text(errors="replace"))
+        except ValueError as error:
+            raise PipelineError(f"{result_file}: {error}", "score anew") from error
+    if perf_file.exists():
+        try:
+            figures = perf.from_text(perf_file.read_text(errors="replace"))
+        except ValueError as error:
+            raise PipelineError(f"{perf_file}: {error}", "measure anew") from error
+        if not isinstance(figures, perf.DatasetPerf):
+            raise PipelineError(f"{perf_file} holds a pure inference run", "measure a data set")
+        found_perf = figures
+    return Row(name.batch_size, name.device, result_file, perf_file, found_result, found_perf)
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print the table of `rows` to stdout, and below it what it rests on and where that lies."""
+    from rich.console import Console
+    from rich.table import Table
+
+    # Without a terminal nothing must be cut or folded to fit one.
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 1000
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("batch", "images", "Top1", "95 % interval", "Top5", "images/s", "end to end"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(str(row.batch_size), *_accuracy(row), *_speed(row.perf))
+    console.print(table)
+    console.print()
+    for line in (*_engines(rows), *_meaning(rows)):
+        console.print(line)
+    console.print()
+    for label, paths in _files(rows):
+        there = [str(path) for path in paths if path.exists()]
+        if there:
+            console.print(f"{label:<9}{' '.join(there)}", soft_wrap=True)
+
+
+def _accuracy(row: Row) -> tuple[str, str, str, str]:
+    """Return images, Top1, its interval and Top5 as the table has them."""
+    found = row.result
+    if found is None:
+        return MISSING, MISSING, MISSING, MISSING
+    interval = MISSING
+    scored = record.load(row.result_file)
+    if scored and scored["outputs"] == [record.fingerprint(row.result_file)]:
+        low, high = scored["details"]["top1_interval_95"]
+        interval = f"{low * 100:.2f} - {high * 100:.2f} %"
+    top5 = f"{found.percentages[4]:.2f} %" if len(found.percentages) > 4 else MISSING
+    return str(found.images), f"{found.percentages[0]:.2f} %", interval, top5
+
+
+def _speed(found: perf.DatasetPerf | None) -> tuple[str, str]:
+    """Return the Interface rate and the end-to-end rate as the table has them."""
+    if found is None:
+        return MISSING, MISSING
+    return f"{found.interface_rate:.2f}", f"{found.e2e_rate:.2f}"
+
+
+def _engines(rows: Sequence[Row]) -> list[str]:
+    """Return one line for each way that a model was run, from the records of the runs."""
+    lines: list[str] = []
+    for row in rows:
+        made = (record.load(row.dumps) or {}).get("details", {})
+        if "engine" in made:
+            line = (
+                f"images/s: the model alone, by {made['engine']} {made['engine_version']},"
+                f" {made['effective_precision']}, {made['threads']} threads;"
+                " end to end: with reading and writing"
+            )
+            if line not in lines:
+                lines.append(line)
+    return lines
+
+
+def _meaning(rows: Sequence[Row]) -> list[str]:
+    """Return what the figures mean where the sample was scored, as the sample's record says it."""
+    for row in rows:
+        scored = record.load(row.result_file) or {}
+        for entry in scored.get("inputs", []):
+            folder = (Path(scored["folder"]) / entry["path"]).parent
+            made = record.load(folder) if folder.name else None
+            if made and made["stage"] == "sample":
+                return [str(made["details"]["meaning"])]
+    return []
+
+
+def _files(rows: Sequence[Row]) -> list[tuple[str, list[Path]]]:
+    return [
+        ("model", [MODEL]),
+        ("dumps", [row.dumps for row in rows]),
+        ("accuracy", [row.result_file for row in rows]),
+        ("speed", [row.perf_file for row in rows]),
+    ]
