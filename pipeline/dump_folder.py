@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pipeline import record
 from pipeline.errors import PipelineError
 from pipeline.formats import dump, perf
+from pipeline.imagenet.labels import stem_of
 from pipeline.runner.sinks import NAMES_FILE, array_name
 
 BLOCK_ROWS = 256
@@ -149,7 +150,7 @@ class _ArrayDumps:
             scores = np.load(self._path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise PipelineError(f"{self._path} is no whole array: {error}", _RERUN) from None
-        if scores.dtype.kind not in "biuf" or not scores.size:
+        if scores.dtype.kind not in "biuf" or not scores.ndim or not scores.size:
             what = f"{scores.dtype} of shape {scores.shape}"
             raise PipelineError(f"{self._path} holds {what}, and no scores", _RERUN)
         if len(scores) != len(self.images):
@@ -182,7 +183,7 @@ def _images(where: Path, stems: Sequence[str]) -> list[str]:
     """Return the images' names; PipelineError where two stems belong to one image."""
     owners: dict[str, str] = {}
     for stem in stems:
-        image = stem.split(".", 1)[0]
+        image = stem_of(stem)
         if image in owners:
             raise PipelineError(
                 f"{where}: {owners[image]} and {stem} belong to one image, {image}",
@@ -251,6 +252,9 @@ def _read(path: str) -> bytes:
         parts = [os.read(handle, _MOST_BYTES_AT_ONCE)]
         while len(parts[-1]) == _MOST_BYTES_AT_ONCE:
             parts.append(os.read(handle, _MOST_BYTES_AT_ONCE))
+    except OSError as error:
+        error.filename = path
+        raise
     finally:
         os.close(handle)
     return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -43,13 +43,14 @@ def run(work: Callable[[int, int], Iterable[T]], bounds: Sequence[int]) -> Itera
                     kind, value = receiver.recv()
                 except EOFError:
                     lost = PipelineError("a worker process was killed", "is there enough memory?")
-                    kind, value = _ERROR, lost
+                    kind, value = _ERROR, (lost, "")
                 if kind == _RESULT:
                     yield value
                     continue
                 number = open_shares.pop(receiver)
                 if kind == _ERROR:
-                    failures[number] = value
+                    failures[number], trace = value
+                    failures[number].add_note(trace)
     if failures:
         raise failures[min(failures)]
 
@@ -90,5 +91,4 @@ def _serve(
         except BrokenPipeError:
             raise
         except Exception as error:
-            error.add_note(traceback.format_exc())
-            sender.send((_ERROR, error))
+            sender.send((_ERROR, (error, traceback.format_exc())))
