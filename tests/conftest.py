@@ -1,0 +1,32 @@
+"""What several rooms' tests share."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that needs the sample, so that `-m "not sample"` leaves it unmade."""
+    for item in items:
+        if "sample_folder" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.sample)
+
+
+@pytest.fixture(scope="session")
+def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample as the command makes it: images/, val_label.txt and vovnet39_sample.pth."""
+    folder = tmp_path_factory.mktemp("the sample") / "sample"
+    made = subprocess.run(
+        [sys.executable, "-m", "pipeline", "sample", str(folder)],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stderr
+    return folder
