@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Prepare ImageNet pictures for the network: decode, resize, crop, normalise.
+
+Each picture becomes one file <name before the first dot>.bin in the output folder: float32, 3 x 224
+x 224, exactly as torchvision's Resize(256), CenterCrop(224), ToTensor and Normalize give it. The
+image folder is flat, as the guide has it, or has one sub-folder per class; then the labels, the
+positions of the sorted class names, are written as well, to val_label.txt in the output folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from cli import door
+from pipeline.machine import usable_cores
+
+SHOWN = 20  # refused images named on the screen; the record has them all
+
+
+def build_parser() -> door.Parser:
+    """Return the command line of this stage."""
+    parser = door.Parser(
+        __doc__, "python3 vovnet_torch_preprocess.py /data/imagenet/val ./prep_dataset"
+    )
+    parser.add_argument("source", type=Path, metavar="SRC", help="folder with the images")
+    parser.add_argument("target", type=Path, metavar="DST", help="folder for the .bin files")
+    parser.add_argument(
+        "--workers",
+        type=door.whole_number(1, 1024),
+        default=usable_cores(),
+        metavar="N",
+        help="processes, each with one thread; one per usable core unless given",
+    )
+    parser.add_argument(
+        "--limit",
+        type=door.whole_number(1),
+        metavar="N",
+        help="only N images: the first by name; of class folders the first of each, "
+        "then the second, and so on",
+    )
+    parser.add_argument(
+        "--dtype",
+        type=door.choice("float32", "uint8"),
+        default="float32",
+        metavar="TYPE",
+        help="float32: normalised, 602,112 bytes; uint8: the cropped pixels, 224 x 224 x 3, "
+        "150,528 bytes, for a model that normalises itself",
+    )
+    return parser
+
+
+def call(args: argparse.Namespace) -> door.Verdict:
+    """Prepare the folder and name what was refused."""
+    from pipeline import record
+    from pipeline.prepare import prepare_folder
+
+    made = prepare_folder(args.source, args.target, args.workers, args.limit, args.dtype)
+    for path, reason in made.refused[:SHOWN]:
+        print(_printable(f"refused: {path} {reason}"), file=sys.stderr)  # noqa: T201
+    if len(made.refused) > SHOWN:
+        where = record.path_of(args.target)
+        left = len(made.refused) - SHOWN
+        print(f"refused: {left} more, all of them in {where}", file=sys.stderr)  # noqa: T201
+    total = made.done + len(made.refused)
+    text = f"{made.done} of {total} images prepared"
+    if made.refused:
+        text += f", {len(made.refused)} refused"
+    if made.passed_over:
+        text += f", {made.passed_over} other files passed over"
+    text += f", {args.dtype}, in {made.seconds:.1f} s ({total / made.seconds:.0f} images/s)"
+    text += f" -> {args.target}"
+    if made.labels:
+        text += f", labels in {made.labels}"
+    return door.Verdict(text, good=not made.refused)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+if __name__ == "__main__":
+    sys.exit(door.enter(build_parser(), call))
