@@ -73,10 +73,11 @@ class Checkpoint:
         return f"not the published checkpoint (md5 {self.md5})"
 
     def network(self) -> VoVNet:
-        """Return the network with these weights, in inference mode."""
+        """Return a network with its own copy of these weights, in inference mode."""
         with torch.device("meta"):
             network = build(self.arch, self.classes)
-        network.load_state_dict(self.state_dict, assign=True)
+        copies = {key: value.clone() for key, value in self.state_dict.items()}
+        network.load_state_dict(copies, assign=True)
         return network.eval().requires_grad_(False)
 
 

@@ -102,6 +102,12 @@ def test_the_network_of_a_checkpoint_answers_as_the_one_that_was_saved(save: Sav
     assert not any(value.is_meta for value in network.state_dict().values())
 
 
+def test_two_networks_of_one_checkpoint_share_nothing(state: State, save: Save) -> None:
+    loaded = checkpoint.load(save(state), SLIM)
+    loaded.network().classifier.weight.zero_()
+    assert torch.equal(loaded.network().classifier.weight, state["classifier.weight"])
+
+
 def test_a_file_from_before_batch_counters_is_taken(state: State, save: Save) -> None:
     old = {key: value for key, value in state.items() if "num_batches" not in key}
     assert len(old) < len(state)
