@@ -19,6 +19,7 @@ BIN = Path(sys.executable).parent
 
 # Each stand-in does what its stage does to the files, keeps the same record, and notes its call.
 STAND_IN = """
+import json
 import sys
 from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
