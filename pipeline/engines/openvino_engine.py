@@ -1,0 +1,116 @@
+"""OpenVINO, the faster engine: several inferences in flight, each on its share of the cores."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.engines import Engine, Session, Settings, TensorInfo, failure, usable_threads
+from pipeline.engines.model_file import IR, ONNX, ModelFile
+from pipeline.errors import PipelineError
+
+_HINTS = {"fp32": "f32"}
+_NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+
+
+class OpenVinoSession:
+    """A model in OpenVINO on the processor; see `pipeline.engines.Session`."""
+
+    engine = "openvino"
+
+    def __init__(self, model: ModelFile, settings: Settings) -> None:
+        import openvino
+
+        self._tensor = openvino.Tensor
+        self.version: str = openvino.get_version().split("-")[0]
+        core = openvino.Core()
+        if model.kind == ONNX:
+            # By name of the format: OpenVINO itself goes by the file's extension.
+            frontend = openvino.frontend.FrontEndManager().load_by_framework("onnx")
+            network = frontend.convert(frontend.load(str(model.path)))
+        else:
+            network = core.read_model(model.path, model.companions[0])
+        _fix_batch(network, settings.batch_size)
+        compiled = core.compile_model(
+            network,
+            "CPU",
+            {
+                # Left alone, OpenVINO silently takes bf16 or f16 where the processor has it.
+                "INFERENCE_PRECISION_HINT": _HINTS[settings.precision],
+                "PERFORMANCE_HINT": "LATENCY" if settings.requests == 1 else "THROUGHPUT",
+                "INFERENCE_NUM_THREADS": usable_threads(settings),
+            },
+        )
+        hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        self.precision = _NAMES.get(hint, hint)
+        self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+        best = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self.requests = settings.requests or best
+        self._requests = [compiled.create_infer_request() for _ in range(self.requests)]
+        self.inputs = tuple(map(_tensor_info, compiled.inputs))
+        self.outputs = tuple(map(_tensor_info, compiled.outputs))
+        self.executed = [(0, 0)] * self.requests
+
+    def infer(self, request: int, batch: NDArray[Any]) -> list[NDArray[Any]]:
+        """Run one batch, straight from the memory of `batch`."""
+        running = self._requests[request]
+        try:
+            running.set_input_tensor(self._tensor(batch, shared_memory=True))
+            started = time.perf_counter_ns()
+            running.infer(share_outputs=True)
+            self.executed[request] = (started, time.perf_counter_ns())
+        except RuntimeError as error:
+            raise failure(self.engine, "to run the model", error) from error
+        # A request writes into the same memory next time.
+        return [np.array(running.get_output_tensor(i).data) for i in range(len(self.outputs))]
+
+    def cancel(self) -> None:
+        """Stop running calls at their next layer."""
+        for running in self._requests:
+            running.cancel()
+
+
+def _fix_batch(network: Any, batch_size: int) -> None:
+    """Give the one input a fixed batch; what cannot be fixed is refused by `engines.load`."""
+    if len(network.inputs) != 1:
+        return
+    shape = network.inputs[0].get_partial_shape()
+    if shape.rank.is_static and len(shape) and shape[0].is_dynamic:
+        shape[0] = batch_size
+        network.reshape(shape)
+
+
+def _tensor_info(port: Any) -> TensorInfo:
+    name = port.get_any_name() if port.get_names() else str(port.index)
+    shape = port.get_partial_shape()
+    sizes = tuple(d.get_length() if d.is_static else None for d in shape)
+    try:
+        dtype = np.dtype(port.get_element_type().to_dtype())
+    except (RuntimeError, TypeError) as error:
+        raise PipelineError(
+            f"the model's {name!r} is of the type {port.get_element_type().get_type_name()}",
+            "only tensors of numbers that NumPy knows are taken",
+        ) from error
+    return TensorInfo(name, sizes, dtype)
+
+
+def _open(model: ModelFile, settings: Settings) -> Session:
+    try:
+        return OpenVinoSession(model, settings)
+    except (PipelineError, ImportError):
+        raise
+    except Exception as error:  # those of its front ends have no base class but this
+        raise failure("openvino", f"to load {model.path}", error) from error
+
+
+ENGINE = Engine(
+    name="openvino",
+    package="openvino",
+    rank=2,
+    kinds=frozenset({ONNX, IR}),
+    precisions=("fp32",),
+    open_session=_open,
+)

@@ -1,0 +1,1 @@
+"""The tests; `models` makes small ONNX models for them."""
