@@ -1,0 +1,234 @@
+#!/usr/bin/env python3
+"""Run a model over a data set, or over random data, and measure it.
+
+The portable twin of the Ascend benchmark tool: same flags, same files, on the processor.
+
+With -input_text_path, each sample of the info file goes through the model, and there appear
+  result/dumpOutput_device<D>/<stem>_<k>.txt|.bin        output k (from 1) of each sample
+  result/perf_<type>_batchsize_<B>_device_<D>.txt        speed of each module
+With -round, random data goes through it, and there appears
+  result/PureInfer_perf_of_<model>_in_device_<D>.txt     speed of the model alone
+
+The model is told by its content: ONNX and OpenVINO IR run here, whatever the file's name. Flags
+take one dash or two, and `-name=value` or `-name value`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from cli import door
+from pipeline import engines
+
+SUPPORTED_TYPE = "vision"
+MODEL_TYPES = (SUPPORTED_TYPE, "nmt", "widedeep", "nlp", "yolocaffe", "bert", "deepfm")
+MOST_ROUNDS = 1024
+
+
+class ToolParser(door.Parser):
+    """The tool's flags: whole words behind one dash, as well as behind two."""
+
+    def flag(self, name: str, **how: object) -> None:
+        """Add `-name` and `--name`."""
+        self.add_argument(f"-{name}", f"--{name}", **how)  # type: ignore[arg-type]
+
+    def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
+        """Parse `argv` and refuse flags that contradict each other."""
+        # argparse would take `-batch` for an abbreviation and `-version` for `-v`.
+        words = sys.argv[1:] if argv is None else argv
+        args = super().parse([f"-{w}" if _is_long(w) else w for w in words])
+        if args.round is None and args.input_text_path is None:
+            self.error(
+                "give -input_text_path=FILE.info for a data set, or -round=N for random data"
+            )
+        if args.round is not None:
+            self._refuse(args, "round", "input_text_path", "useDvpp", "dump")
+        elif args.model_type != SUPPORTED_TYPE:
+            self.error(
+                f"-model_type={args.model_type} is known but not supported here,"
+                f" only {SUPPORTED_TYPE} is"
+            )
+        if args.dump == "npy" and args.output_binary:
+            self.error("-dump=npy writes no files per sample, so -output_binary=true says nothing")
+        return args
+
+    def _refuse(self, args: argparse.Namespace, mode: str, *others: str) -> None:
+        for other in others:
+            if getattr(args, other):
+                self.error(f"-{other} has no meaning together with -{mode}")
+
+
+def build_parser() -> door.Parser:
+    """Return the parser; its help text is this file's docstring."""
+    parser = ToolParser(
+        __doc__ or "",
+        "./benchmark.py -model_type=vision -device_id=0 -batch_size=16 -om_path=vovnet39.onnx"
+        " \\\n      -input_text_path=vovnet_prep_bin.info -input_width=224 -input_height=224"
+        " \\\n      -output_binary=false -useDvpp=false",
+    )
+    number = door.whole_number
+    parser.flag(
+        "model_type",
+        type=door.choice(*MODEL_TYPES),
+        default=SUPPORTED_TYPE,
+        metavar="TYPE",
+        help=f"only {SUPPORTED_TYPE} runs here",
+    )
+    parser.flag(
+        "device_id",
+        type=number(0),
+        default=0,
+        metavar="D",
+        help="goes into the names of the results; the processor runs them all",
+    )
+    parser.flag(
+        "batch_size", type=number(1), default=1, metavar="B", help="samples per model execution"
+    )
+    parser.flag("om_path", required=True, metavar="MODEL", help="ONNX or OpenVINO IR")
+    parser.flag("input_text_path", metavar="INFO", help="info file, made by get_info.py")
+    parser.flag("input_width", type=number(1), metavar="W", help="must be the model's own")
+    parser.flag("input_height", type=number(1), metavar="H", help="must be the model's own")
+    parser.flag(
+        "output_binary",
+        type=_boolean,
+        default=False,
+        metavar="BOOL",
+        help="true: raw .bin files, false: .txt",
+    )
+    parser.flag(
+        "useDvpp",
+        type=_boolean,
+        default=False,
+        metavar="BOOL",
+        help="true: the info file lists images, which are decoded and prepared on the way",
+    )
+    parser.flag("round", type=number(1, MOST_ROUNDS), metavar="N", help="pure inference, N batches")
+    parser.flag(
+        "engine",
+        type=door.choice(engines.AUTO, *engines.names()),
+        default=engines.AUTO,
+        metavar="NAME",
+        help=f"{engines.AUTO} (the fastest here), {', '.join(engines.names())}",
+    )
+    parser.flag(
+        "precision",
+        type=door.choice(*engines.PRECISIONS),
+        default="fp32",
+        metavar="NAME",
+        help=", ".join(engines.PRECISIONS),
+    )
+    parser.flag(
+        "threads", type=number(1), metavar="N", help="of the engine (default: the usable cores)"
+    )
+    parser.flag(
+        "warmup",
+        type=number(0),
+        default=3,
+        metavar="N",
+        help="inferences before the timed ones, per request in flight",
+    )
+    parser.flag(
+        "dump",
+        type=door.choice("files", "npy"),
+        metavar="FORM",
+        help="files: one per sample and output (default); npy: one results_<k>.npy per output,"
+        " and results.names",
+    )
+    parser.flag("input_imgFiles_path", type=_no_folder, help=argparse.SUPPRESS)
+    return parser
+
+
+def call(args: argparse.Namespace) -> door.Verdict:
+    """Run what the flags ask for."""
+    return _pure(args) if args.round else _dataset(args)
+
+
+def _dataset(args: argparse.Namespace) -> door.Verdict:
+    from pipeline.formats import perf
+    from pipeline.runner import dataset
+
+    job = dataset.Job(
+        model=Path(args.om_path),
+        info=Path(args.input_text_path),
+        batch_size=args.batch_size,
+        device=args.device_id,
+        model_type=args.model_type,
+        width=args.input_width,
+        height=args.input_height,
+        images=args.useDvpp,
+        form=args.dump if args.dump == "npy" else ("binary" if args.output_binary else "text"),
+        engine=args.engine,
+        precision=args.precision,
+        threads=args.threads,
+        warmup=args.warmup,
+    )
+    done = dataset.run(job)
+    _say(f"[INFO] {done.loaded.describe()}")
+    _say(perf.to_text(done.perf).rstrip())
+    unverified = ", inputs unverified (no record)" if done.verified is False else ""
+    samples = done.measured.samples
+    return door.Verdict(
+        f"{samples} of {samples} samples{unverified} in {done.perf.e2e_latency_ms / 1000:.2f} s"
+        f" -> {job.dump_folder}, {job.perf_file}"
+    )
+
+
+def _pure(args: argparse.Namespace) -> door.Verdict:
+    from pipeline.runner import pure
+
+    job = pure.Job(
+        model=Path(args.om_path),
+        rounds=args.round,
+        batch_size=args.batch_size,
+        device=args.device_id,
+        width=args.input_width,
+        height=args.input_height,
+        engine=args.engine,
+        precision=args.precision,
+        threads=args.threads,
+        warmup=args.warmup,
+    )
+    done = pure.run(job)
+    _say(f"[INFO] {done.loaded.describe()}")
+    for number, ns in enumerate(done.rounds_ns):
+        _say(f"[INFO] Dataset number: {number} finished cost {ns / 1e6:.6g}ms")
+    _say(f"[INFO] PureInfer result saved in ./{job.perf_file}")
+    _say("-----------------PureInfer Performance Summary------------------")
+    _say(
+        f"[INFO] ave_throughputRate: {done.perf.rate:.6g}samples/s,"
+        f" ave_latency: {done.perf.latency_ms:.6g}ms"
+    )
+    _say("----------------------------------------------------------------")
+    return door.Verdict(
+        f"{job.rounds} rounds in {sum(done.rounds_ns) / 1e9:.2f} s -> {job.perf_file}"
+    )
+
+
+def _is_long(word: str) -> bool:
+    return len(word) > 2 and word[0] == "-" and word[1].isalpha()
+
+
+def _boolean(text: str) -> bool:
+    values = {"true": True, "false": False, "1": True, "0": False}
+    if text.lower() not in values:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return values[text.lower()]
+
+
+def _no_folder(text: str) -> NoReturn:
+    raise argparse.ArgumentTypeError(
+        "image folders are not taken here; list the images with get_info.py jpg and give"
+        " -input_text_path and -useDvpp=true"
+    )
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(door.enter(build_parser(), call))

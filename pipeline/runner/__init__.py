@@ -1,0 +1,1 @@
+"""The timed, overlapped run: read, prepare, infer, write."""
