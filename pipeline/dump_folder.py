@@ -23,6 +23,7 @@ from pipeline.imagenet.labels import stem_of
 from pipeline.runner.sinks import NAMES_FILE, array_name
 
 BLOCK_ROWS = 256
+TEXT_SHARE, BINARY_SHARE, ARRAY_SHARE = 1_000, 8_000, 50_000
 
 _RAW = np.dtype("<f4")
 _MOST_BYTES_AT_ONCE = 1 << 16
@@ -45,7 +46,7 @@ class Dumps(Protocol):
     images: Sequence[str]  # in the order of the rows
     passed_over: int  # entries of the folder that are no dumps
     other_outputs: int  # dumps of a second, third, ... output
-    heavy: bool  # reading takes so much computing that more processes help
+    share: int  # images below which a process more takes longer to start than it helps
 
     def blocks(self, start: int, stop: int) -> Iterator[Block]:
         """Yield the rows from `start` to `stop`, at most `BLOCK_ROWS` at a time.
@@ -117,7 +118,7 @@ class _FileDumps:
             self._names.append(outputs[first])
         self.images: Sequence[str] = _images(folder, sorted(stems))
         self.other_outputs = sum(map(len, stems.values())) - len(stems)
-        self.heavy = self._names[0].endswith(".txt")
+        self.share = TEXT_SHARE if self._names[0].endswith(".txt") else BINARY_SHARE
         # The first file says how many values each has, whichever rows are read.
         self._outputs = _read_values([f"{folder}/{self._names[0]}"])[1][0]
 
@@ -138,7 +139,7 @@ class _FileDumps:
 class _ArrayDumps:
     """One `.npy` file per output, shape (images, ...), and the file with the images' names."""
 
-    heavy = False
+    share = ARRAY_SHARE
 
     def __init__(self, folder: Path, arrays: Sequence[str], passed_over: int) -> None:
         self.folder, self.passed_over = folder, passed_over

@@ -28,9 +28,6 @@ from pipeline.imagenet.labels import read_labels
 # With this many outputs the first is a class of its own, and label n is output n + 1.
 OUTPUTS_WITH_BACKGROUND = 1001
 
-# Below this a process takes longer to start than to help.
-_LEAST_IMAGES_PER_PROCESS = 1000
-
 _Z_95 = 1.959963984540054  # the 97.5 % point of the standard normal distribution
 
 
@@ -108,14 +105,14 @@ def describe(score: Score) -> list[str]:
     phrases.append(f"{score.classes} classes")
     if not score.verified:
         phrases.append("unverified (the dumps have no record)")
-    for count, what in (
-        (score.other_outputs, "dumps of further outputs not scored"),
-        (score.passed_over, "other files passed over"),
-        (score.tied, "labels tied with another class"),
-        (score.infinite, "rows with an infinity"),
+    for count, noun, rest in (
+        (score.other_outputs, "dump", "of further outputs not scored"),
+        (score.passed_over, "other file", "passed over"),
+        (score.tied, "label", "tied with another class"),
+        (score.infinite, "row", "with an infinity"),
     ):
         if count:
-            phrases.append(f"{count} {what}")
+            phrases.append(f"{count} {noun}{'' if count == 1 else 's'} {rest}")
     return phrases
 
 
@@ -178,8 +175,8 @@ def _tallies(dumps: Dumps, labels: Mapping[str, int], labels_file: Path) -> Iter
             yield tally(block, classes_of(block, labels, labels_file))
 
     count = len(dumps.images)
-    workers = min(machine.usable_cores(), count // _LEAST_IMAGES_PER_PROCESS)
-    if not dumps.heavy or workers < 2 or not shares.can_fork():
+    workers = min(machine.usable_cores(), count // dumps.share)
+    if workers < 2 or not shares.can_fork():
         return work(0, count)
     per_worker = -(-count // workers)
     return shares.run(work, [*range(0, count, per_worker), count])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.formats import dump
 
-# The only float32 whose fewest digits do not come back through float64.
+# A float32 whose fewest digits do not come back through float64.
 DOUBLE_ROUNDED = float.fromhex("0x1.5c87fap-84")
 
 BITS = st.one_of(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from pipeline import machine, record, scoring, shares
+from pipeline import dump_folder, machine, record, scoring, shares
 from pipeline.errors import PipelineError
 from pipeline.formats import dump, result
 
@@ -455,14 +455,16 @@ def test_other_runs_are_compared_with_nothing(score: scoring.Score) -> None:
 @pytest.fixture
 def three_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "usable_cores", lambda: 3)
-    monkeypatch.setattr(scoring, "_LEAST_IMAGES_PER_PROCESS", 1)
+    monkeypatch.setattr(dump_folder, "TEXT_SHARE", 1)
+    monkeypatch.setattr(dump_folder, "BINARY_SHARE", 1)
     if not shares.can_fork():
         pytest.skip("this system does not fork")
 
 
 @pytest.mark.usefixtures("three_processes")
-def test_several_processes_find_what_one_does(tmp_path: Path) -> None:
-    scores, labels = make_case(tmp_path, images=101)
+@pytest.mark.parametrize("binary", [False, True])
+def test_several_processes_find_what_one_does(binary: bool, tmp_path: Path) -> None:
+    scores, labels = make_case(tmp_path, images=101, binary=binary)
     found = scoring.score(tmp_path / "dumps", tmp_path / "labels.txt")
     assert (found.images, list(found.hits)) == (101, expected(scores, labels))
 
