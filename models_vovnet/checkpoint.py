@@ -121,10 +121,13 @@ def _read(path: Path) -> Any:
         ) from error
     except Exception as error:
         # A damaged pickle raises whatever its broken instructions lead to.
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise PipelineError(
-            f"{path}: damaged or not a PyTorch checkpoint ({reason})", _AGAIN
+            f"{path}: damaged or not a PyTorch checkpoint ({_reason(error)})", _AGAIN
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def _check_format(path: Path) -> None:
@@ -168,8 +171,13 @@ def _check_archive(path: Path) -> None:
                     "save the weights alone: torch.save(model.state_dict(), ...)",
                 )
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise PipelineError(f"{path}: is cut short or damaged ({error})", _AGAIN) from error
+    except PipelineError:
+        raise
+    except Exception as error:
+        # A damaged directory of members raises whatever its broken fields lead to.
+        raise PipelineError(
+            f"{path}: is cut short or damaged ({_reason(error)})", _AGAIN
+        ) from error
     if damaged is not None:
         raise PipelineError(f"{path}: is damaged at {damaged} (checksum)", _AGAIN)
 

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -305,6 +306,33 @@ def test_one_flipped_bit_in_a_weight_is_refused(state: State, save: Save) -> Non
     data[place + 401] ^= 4
     path.write_bytes(data)
     assert "is damaged at" in refusal(path)
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_any_changed_byte_ends_in_one_line(new_format: bool, tmp_path: Path) -> None:
+    path = tmp_path / "small.pth"
+    content = {"state_dict": {"module.classifier.weight": torch.ones(2, 3)}, "epoch": 1}
+    torch.save(content, path, _use_new_zipfile_serialization=new_format)
+    good = path.read_bytes()
+    random = Random(8)
+    for _ in range(300):
+        data = bytearray(good)
+        for _ in range(random.choice((1, 1, 4))):
+            data[random.randrange(len(data))] = random.randrange(256)
+        path.write_bytes(data)
+        refusal(path)
+
+
+def test_an_archive_with_a_broken_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "named.pth"
+    torch.save({"a": torch.ones(1)}, path)
+    data = bytearray(path.read_bytes())
+    # In the directory at the end: bit 11 of the flags says that the name is UTF-8.
+    entry = data.find(b"PK\x01\x02")
+    data[entry + 9] |= 8
+    data[entry + 46] = 0xB6
+    path.write_bytes(data)
+    assert "is cut short or damaged ('utf-8' codec" in refusal(path)
 
 
 def test_a_compressed_archive_is_refused_before_it_unpacks(save: Save, tmp_path: Path) -> None:
