@@ -1,0 +1,131 @@
+"""A folder of dumps: its record, its arrays, and reading it by several processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline import dump_folder, machine, scoring, shares
+from pipeline.errors import PipelineError
+from tests.dumps import expected, make_case, write_record
+
+SCRIPT = Path(__file__).resolve().parent.parent / "vision_metric_ImageNet.py"
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = arguments or ("dumps", "labels.txt", "./", "result.json")
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *command], cwd=folder, capture_output=True, text=True
+    )
+
+
+def test_record_of_a_complete_run_with_these_counts_verifies_the_dumps(tmp_path: Path) -> None:
+    make_case(tmp_path, images=3)
+    write_record(tmp_path, counts={"dumped": 3, "outputs_per_sample": 1})
+    done = run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "unverified" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"status": "running"}, "running"),
+        ({"status": "failed"}, "failed"),
+        ({"counts": {"dumped": 4, "outputs_per_sample": 1}}, "its record says 4 with 1"),
+        ({"counts": {"dumped": 3, "outputs_per_sample": 2}}, "its record says 3 with 2"),
+        ({}, "its record says None"),
+    ],
+)
+def test_record_of_another_or_an_unfinished_run_stops_the_scoring(
+    content: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    make_case(tmp_path, images=3)
+    write_record(tmp_path, **content)
+    done = run(tmp_path)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert not (tmp_path / "result.json").exists()
+
+
+def make_arrays(folder: Path, scores: NDArray[np.generic], names: str) -> None:
+    (folder / "dumps").mkdir(exist_ok=True)
+    for path in (folder / "dumps").iterdir():
+        path.unlink()
+    np.save(folder / "dumps" / "results_1.npy", scores)
+    (folder / "dumps" / "results.names").write_text(names)
+
+
+def test_one_array_of_all_results_scores_as_the_single_dumps_do(tmp_path: Path) -> None:
+    scores, labels = make_case(tmp_path, images=300)
+    names = "".join(f"ILSVRC2012_val_{n + 1:08d}\n" for n in range(300))
+    make_arrays(tmp_path, scores.reshape(300, 1000, 1, 1), names)
+    np.save(tmp_path / "dumps" / "results_2.npy", np.zeros((300, 4)))
+    (tmp_path / "dumps" / "notes.txt").write_text("")
+    write_record(tmp_path, counts={"dumped": 300, "outputs_per_sample": 2})
+    found = scoring.score(tmp_path / "dumps", tmp_path / "labels.txt")
+    assert list(found.hits) == expected(scores, labels)
+    assert (found.images, found.other_outputs, found.passed_over) == (300, 300, 1)
+    assert found.verified
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda f: (f / "results.names").unlink(), "without results.names"),
+        (lambda f: (f / "results.names").write_text("a\n"), "2 rows"),
+        (lambda f: (f / "results.names").write_text("a\na\n"), "one image"),
+        (lambda f: (f / "results_1.npy").write_bytes(b"\x93NUMPY"), "no whole array"),
+        (lambda f: (f / "results_1.npy").write_bytes(b""), "no whole array"),
+        (lambda f: os.truncate(f / "results_1.npy", 140), "no whole array"),
+        (lambda f: np.save(f / "results_1.npy", np.array(["x", "y"])), "no scores"),
+        (lambda f: np.save(f / "results_1.npy", np.zeros((2, 0))), "no scores"),
+        (lambda f: np.save(f / "results_1.npy", np.float32(1)), "no scores"),
+        (lambda f: np.save(f / "results_1.npy", np.full((2, 3), np.nan)), "row 0 (a) holds a NaN"),
+        (lambda f: (f / "a_1.txt").write_text("1 2 3 "), "single dumps"),
+    ],
+)
+def test_damaged_array_is_an_error_that_names_it(
+    damage: Callable[[Path], object], words: str, tmp_path: Path
+) -> None:
+    make_arrays(tmp_path, np.zeros((2, 3), np.float32), "a\nb\n")
+    (tmp_path / "labels.txt").write_text("a.jpg 0\nb.jpg 1\n")
+    damage(tmp_path / "dumps")
+    with pytest.raises(PipelineError) as caught:
+        scoring.score(tmp_path / "dumps", tmp_path / "labels.txt")
+    assert words in str(caught.value)
+
+
+@pytest.fixture
+def three_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "usable_cores", lambda: 3)
+    monkeypatch.setattr(dump_folder, "TEXT_SHARE", 1)
+    monkeypatch.setattr(dump_folder, "BINARY_SHARE", 1)
+    if not shares.can_fork():
+        pytest.skip("this system does not fork")
+
+
+@pytest.mark.usefixtures("three_processes")
+@pytest.mark.parametrize("binary", [False, True])
+def test_several_processes_find_what_one_does(binary: bool, tmp_path: Path) -> None:
+    scores, labels = make_case(tmp_path, images=101, binary=binary)
+    found = scoring.score(tmp_path / "dumps", tmp_path / "labels.txt")
+    assert (found.images, list(found.hits)) == (101, expected(scores, labels))
+
+
+@pytest.mark.usefixtures("three_processes")
+def test_of_the_errors_of_several_processes_the_first_file_is_named(tmp_path: Path) -> None:
+    make_case(tmp_path, images=30)
+    for number in (8, 15, 28):
+        path = tmp_path / "dumps" / f"ILSVRC2012_val_{number:08d}_1.txt"
+        path.write_text("1 2 3 ")
+    with pytest.raises(PipelineError, match=r"val_00000008_1\.txt holds 3 values") as caught:
+        scoring.score(tmp_path / "dumps", tmp_path / "labels.txt")
+    assert "in blocks" in caught.value.__notes__[0]  # the traceback of the process, for -v

@@ -1,0 +1,34 @@
+"""Work in shares: results and errors of several processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from pipeline import shares
+from pipeline.errors import PipelineError
+
+pytestmark = pytest.mark.skipif(not shares.can_fork(), reason="this system does not fork")
+
+
+def test_work_of_a_killed_process_is_an_error() -> None:
+    def work(start: int, _stop: int) -> list[int]:
+        if start == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [start]
+
+    with pytest.raises(PipelineError, match="killed"):
+        list(shares.run(work, [0, 2, 4]))
+
+
+def test_shares_end_with_the_one_who_asked_for_them() -> None:
+    def work(start: int, _stop: int) -> list[int]:
+        if start:
+            signal.pause()
+        return [os.getpid()]
+
+    results = shares.run(work, [0, 1, 2])
+    assert next(results) != os.getpid()
+    results.close()  # type: ignore[attr-defined]  # a generator: returns once all are gone
