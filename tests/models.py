@@ -72,7 +72,7 @@ def save_classifier(
 
 def save_two_inputs(path: Path) -> Path:
     """Write a model that adds its two inputs; return `path`."""
-    shape = ["batch", 4]
+    shape: list[str | int | None] = ["batch", 4]
     values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in ("a", "b", "c")]
     graph = helper.make_graph(
         [helper.make_node("Add", ["a", "b"], ["c"])], "two", values[:2], values[2:]
@@ -86,6 +86,18 @@ def save_without_batch_in_output(path: Path) -> Path:
     mean = helper.make_tensor_value_info("mean", TensorProto.FLOAT, [1, 3, 8, 8])
     node = helper.make_node("ReduceMean", ["image"], ["mean"], axes=[0], keepdims=1)
     return _save(helper.make_graph([node], "mean", [image], [mean]), path, False)
+
+
+def save_slow(path: Path, *, layers: int = 6) -> Path:
+    """Write a model of (batch, 3, 32, 32) pictures that takes some 10 ms each; return `path`."""
+    values = 3 * 32 * 32
+    weight = np.random.default_rng(0).normal(0, values**-0.5, (values, values)).astype(np.float32)
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 32, 32])
+    last = helper.make_tensor_value_info(f"x{layers}", TensorProto.FLOAT, ["batch", values])
+    nodes = [helper.make_node("Flatten", ["image"], ["x0"])]
+    nodes += [helper.make_node("MatMul", [f"x{i}", "w"], [f"x{i + 1}"]) for i in range(layers)]
+    constants = [numpy_helper.from_array(weight, "w")]
+    return _save(helper.make_graph(nodes, "slow", [image], [last], constants), path, False)
 
 
 def expected(path: Path, batch: NDArray[Any]) -> list[NDArray[Any]]:
