@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
@@ -70,7 +71,9 @@ def leave_if_orphaned() -> None:
 def _start(work: Callable[[Any], Any], workers: int) -> Iterator[_Worker]:
     # A new process inherits the environment and the signal mask. With SIGINT blocked, a Ctrl-C,
     # which a terminal sends to all of them, reaches this process alone, and it ends the others.
+    # The tracker has to run before that: starting it would lift the block again.
     context = multiprocessing.get_context("spawn")
+    resource_tracker.ensure_running()
     before = dict(os.environ)
     os.environ.update(ONE_THREAD)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -55,10 +55,17 @@ def write_info(path: Path, lines: Iterable[InfoLine]) -> None:
     text = []
     for line in lines:
         written = f"{line.index} {line.path} {line.width} {line.height}"
-        if "\n" in written or _parse(written, str(path)) != line:
+        if not _reads_back(written, line):
             raise PipelineError(f"{line.path!r} cannot stand in an info file", "rename the file")
         text.append(written + "\n")
     atomic.write_text(path, "".join(text))
+
+
+def _reads_back(written: str, line: InfoLine) -> bool:
+    try:
+        return "\n" not in written and _parse(written, "") == line
+    except PipelineError:
+        return False
 
 
 def _parse(line: str, where: str) -> InfoLine:

@@ -26,7 +26,7 @@ except ModuleNotFoundError:  # no wheel for this platform: Pillow decodes all, s
 
 # What ImageNet's files and torchvision's list of extensions hold. A file's content decides, not its
 # name. Formats beyond these stay shut: Pillow would run Ghostscript on an EPS file, for example.
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "PPM", "TIFF", "WEBP", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "TIFF", "WEBP", "JPEG2000")
 
 # Pillow warns of odd metadata, and of pictures beyond half its pixel limit, which is not an error.
 warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -55,10 +55,17 @@ def write_labels(path: Path, names_and_labels: Iterable[tuple[str, int]]) -> Non
     lines = []
     for name, label in names_and_labels:
         line = f"{name} {label}"
-        if "\n" in line or _parse(line, str(path)) != (name, label):
+        if not _reads_back(line, name, label):
             raise PipelineError(f"{name!r} cannot stand in a label file", "rename the image")
         lines.append(line + "\n")
     atomic.write_text(path, "".join(lines))
+
+
+def _reads_back(line: str, name: str, label: int) -> bool:
+    try:
+        return "\n" not in line and _parse(line, "") == (name, label)
+    except PipelineError:
+        return False
 
 
 def _parse(line: str, where: str) -> tuple[str, int]:
