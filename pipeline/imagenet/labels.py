@@ -63,7 +63,7 @@ def write_labels(path: Path, names_and_labels: Iterable[tuple[str, int]]) -> Non
 
 def _reads_back(line: str, name: str, label: int) -> bool:
     try:
-        return "\n" not in line and _parse(line, "") == (name, label)
+        return "\n" not in line and stem_of(name) != "" and _parse(line, "") == (name, label)
     except PipelineError:
         return False
 
