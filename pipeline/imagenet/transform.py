@@ -30,7 +30,7 @@ def crop_pixels(picture: Picture) -> NDArray[np.uint8]:
 
     `picture` is a PIL image in mode RGB or a uint8 array (height, width, 3).
     """
-    return np.ascontiguousarray(resize_and_crop(picture).transpose(0, 2, 1))
+    return np.asarray(cv2.merge(_planes(resize_and_crop(picture))), np.uint8)
 
 
 def normalise(
@@ -47,8 +47,7 @@ def prepare(path: Path, out: NDArray[np.float32] | None = None) -> NDArray[np.fl
 
     Raises PipelineError where the file cannot be decoded; `out` is then as it was.
     """
-    rows = resize_and_crop(load_pixels(path))
-    return _look_up([rows[:, channel] for channel in range(3)], out)
+    return _look_up(_planes(resize_and_crop(load_pixels(path))), out)
 
 
 def prepare_pixels(path: Path) -> NDArray[np.uint8]:
@@ -57,6 +56,10 @@ def prepare_pixels(path: Path) -> NDArray[np.uint8]:
     Raises PipelineError where the file cannot be decoded.
     """
     return crop_pixels(load_pixels(path))
+
+
+def _planes(rows: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    return [rows[:, channel] for channel in range(3)]
 
 
 def _tables() -> tuple[NDArray[np.float32], ...]:
