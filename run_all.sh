@@ -175,7 +175,7 @@ choose_sources() {
     if is_chosen accuracy && [[ -z $labels ]]; then
         [[ -n $images ]] || fail 2 '--labels is missing'
         has_class_folders "$images" ||
-            fail 2 "--labels is missing, and $images has no sub-folders, one per class, to tell them"
+            fail 2 "--labels is missing, and $images is not one sub-folder per class"
         labels=prep_dataset/val_label.txt # the preprocessing writes it
     elif [[ -n $labels ]]; then
         labels=$(from_here "$labels")
@@ -184,14 +184,19 @@ choose_sources() {
     [[ -z $images ]] || images=$(from_here "$images")
 }
 
-has_class_folders() { # FOLDER
-    local entry
-    for entry in "$1"/*/; do
+has_class_folders() { # FOLDER: sub-folders, and no image beside them
+    local entry code=1 end='\.(jpe?g|png|p[pg]m|bmp|tiff?|webp)$'
+    shopt -s nocasematch
+    for entry in "$1"/*; do
         if [[ -d $entry ]]; then
-            return 0
+            code=0
+        elif [[ $entry =~ $end ]]; then
+            code=1
+            break
         fi
     done
-    return 1
+    shopt -u nocasematch
+    return "$code"
 }
 
 from_here() { # PATH, relative to where the user is -> absolute

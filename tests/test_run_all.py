@@ -373,6 +373,14 @@ def test_labels_of_class_folders_are_those_that_the_preprocessing_writes(
     assert [call[2] for call in scored] == ["prep_dataset/val_label.txt"] * 2
 
 
+def test_folder_without_images_beside_the_images_makes_no_class_folders(
+    project: Project, tmp_path: Path
+) -> None:
+    options = project.own_data(tmp_path)[:-2]
+    (tmp_path / "my images/notes").mkdir()
+    assert "is not one sub-folder per class" in project.run(*options, code=2).stderr
+
+
 def test_only_and_from_choose_stages(project: Project) -> None:
     project.run()
     project.calls()
