@@ -27,6 +27,8 @@ from pipeline import engines
 SUPPORTED_TYPE = "vision"
 MODEL_TYPES = (SUPPORTED_TYPE, "nmt", "widedeep", "nlp", "yolocaffe", "bert", "deepfm")
 MOST_ROUNDS = 1024
+MOST_DEVICES = 255
+MOST_SAMPLES = 65536  # of one batch
 
 
 class ToolParser(door.Parser):
@@ -70,6 +72,12 @@ def build_parser() -> door.Parser:
         " \\\n      -input_text_path=vovnet_prep_bin.info -input_width=224 -input_height=224"
         " \\\n      -output_binary=false -useDvpp=false",
     )
+    _add_tool_flags(parser)
+    _add_own_flags(parser)
+    return parser
+
+
+def _add_tool_flags(parser: ToolParser) -> None:
     number = door.whole_number
     parser.flag(
         "model_type",
@@ -80,13 +88,17 @@ def build_parser() -> door.Parser:
     )
     parser.flag(
         "device_id",
-        type=number(0),
+        type=number(0, MOST_DEVICES),
         default=0,
         metavar="D",
         help="goes into the names of the results; the processor runs them all",
     )
     parser.flag(
-        "batch_size", type=number(1), default=1, metavar="B", help="samples per model execution"
+        "batch_size",
+        type=number(1, MOST_SAMPLES),
+        default=1,
+        metavar="B",
+        help="samples per model execution",
     )
     parser.flag("om_path", required=True, metavar="MODEL", help="ONNX or OpenVINO IR")
     parser.flag("input_text_path", metavar="INFO", help="info file, made by get_info.py")
@@ -107,6 +119,11 @@ def build_parser() -> door.Parser:
         help="true: the info file lists images, which are decoded and prepared on the way",
     )
     parser.flag("round", type=number(1, MOST_ROUNDS), metavar="N", help="pure inference, N batches")
+    parser.flag("input_imgFiles_path", type=_no_folder, help=argparse.SUPPRESS)
+
+
+def _add_own_flags(parser: ToolParser) -> None:
+    number = door.whole_number
     parser.flag(
         "engine",
         type=door.choice(engines.AUTO, *engines.names()),
@@ -127,7 +144,7 @@ def build_parser() -> door.Parser:
     parser.flag(
         "warmup",
         type=number(0),
-        default=3,
+        default=2,
         metavar="N",
         help="inferences before the timed ones, per request in flight",
     )
@@ -138,8 +155,6 @@ def build_parser() -> door.Parser:
         help="files: one per sample and output (default); npy: one results_<k>.npy per output,"
         " and results.names",
     )
-    parser.flag("input_imgFiles_path", type=_no_folder, help=argparse.SUPPRESS)
-    return parser
 
 
 def call(args: argparse.Namespace) -> door.Verdict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -211,7 +212,7 @@ def test_flags_take_one_dash_or_two_and_an_equals_sign_or_none(
         (["-om_path=m", "-useDvpp=perhaps"], "'perhaps' is neither true nor false"),
         (["-om_path=m", "-engine=openvine"], "did you mean openvino?"),
         (["-om_path=m", "-precision=fp64"], "'fp64' is not one of fp32"),
-        (["-om_path=m", "-batch_size=0"], "0 is not a whole number of at least 1"),
+        (["-om_path=m", "-batch_size=0"], "0 is not a whole number from 1 to 65536"),
         (["-om_path=m", "-input_imgFiles_path=d"], "list the images with get_info.py jpg"),
         (["-om_path=m", "-input_text_path=i", "-dump=npy", "-output_binary=true"], "-dump=npy"),
     ],
@@ -509,6 +510,29 @@ def test_it_runs_through_a_link_of_the_tools_name(
     )
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "result/dumpOutput_device0").iterdir())) == 3 * COUNT
+
+
+def no_room() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+
+
+@pytest.mark.parametrize("form", ["files", "npy"])
+def test_a_result_that_cannot_be_written_whole_fails_the_run_by_name(
+    form: str, data: NDArray[np.float32], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        command(*dataset_flags(dump=form), "-q"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=no_room,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(
+        r"benchmark.py: error: File too large: .*(results_1\.npy|img\d_1\.txt)\n", done.stderr
+    )
+    assert status_of(tmp_path) == "failed"
+    assert not list(tmp_path.glob("result/*/*npy")), "half an array was left"
 
 
 def start_slow_run(folder: Path) -> subprocess.Popen[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,9 @@ class Loaded:
 
 
 def load(engine: str, model: Path, settings: Settings, warmup: int) -> Loaded:
-    """Load a model and run it `warmup` times in each request on random data.
+    """Load a model and run it `warmup` times in each request, all at once, on random data.
 
-    The first inference runs in any case: it shows what the outputs look like.
+    The first inference runs in any case, alone: it shows what the outputs look like.
     """
     started = time.perf_counter()
     session = engines.load(engine, model, settings)
@@ -68,13 +69,17 @@ def load(engine: str, model: Path, settings: Settings, warmup: int) -> Loaded:
         outputs = session.infer(0, batch)
         return (time.perf_counter() - started) * 1000, outputs
 
-    def others() -> None:
-        for request in range(session.requests):
-            for _ in range(warmup - (request == 0)):
-                session.infer(request, batch)
+    def warm(request: int) -> None:
+        for _ in range(warmup - (request == 0)):
+            session.infer(request, batch)
+
+    def warm_all() -> None:
+        with ThreadPoolExecutor(session.requests) as pool:
+            for done in [pool.submit(warm, request) for request in range(session.requests)]:
+                done.result()
 
     first_ms, outputs = waiting.call(first, session.cancel)
-    waiting.call(others, session.cancel)
+    waiting.call(warm_all, session.cancel)
     done = max(1, warmup) + (session.requests - 1) * warmup
     return Loaded(session, load_s, first_ms, done, outputs)
 

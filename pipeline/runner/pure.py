@@ -30,7 +30,7 @@ class Job:
     engine: str = engines.AUTO
     precision: str = "fp32"
     threads: int | None = None
-    warmup: int = 3
+    warmup: int = 2
     results: Path = Path("result")
 
     @property
