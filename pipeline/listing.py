@@ -28,7 +28,7 @@ def list_bins(folder: str, info: Path, width: int, height: int) -> Listed:
 
     `width` and `height` are those of the network's input and go into each line. The paths are
     `folder` as it is given and the name. Raises PipelineError where there is none, where their
-    sizes differ, and where the folder's record does not say that it is complete.
+    sizes differ, and where the folder's record tells of a run that did not end.
     """
     place = Path(folder)
     files = _files(place)
@@ -91,13 +91,9 @@ def _judge_record(folder: Path) -> str | None:
     if known is None:
         return "the folder has no record, so its content is unverified"
     if known.get("status") == "complete":
-        return None
-    refused = known.get("counts", {}).get("refused")
-    if refused:
-        raise PipelineError(
-            f"{folder} lacks {refused} images that could not be decoded",
-            f"repair or remove them (named in {record.path_of(folder)}) and prepare it again",
-        )
+        refused = known.get("counts", {}).get("refused")
+        where = record.path_of(folder)
+        return f"{refused} images are missing, refused as {where} says" if refused else None
     raise PipelineError(
         f"{folder} is incomplete: the run that filled it did not end well",
         "run vovnet_torch_preprocess.py again",

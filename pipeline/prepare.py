@@ -48,7 +48,7 @@ def prepare_folder(
     """Prepare the images of `source` into `target` with that many processes.
 
     Raises PipelineError where the folders are unfit or a worker dies; an image that cannot be
-    decoded is no such error, but counted and kept in the record, which then says `failed`.
+    decoded is no such error, but counted and named in the record, which then is not `good`.
     """
     started = time.perf_counter()
     _refuse_nested(source, target)

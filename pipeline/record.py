@@ -56,8 +56,9 @@ class Run:
 def keeping(run: Run) -> Iterator[Run]:
     """Keep the record of `run` beside its first output while the block works.
 
-    Inputs are fingerprinted before the block, outputs after it. A block that raises, or sets
-    `good` to False, leaves the status `failed`.
+    Inputs are fingerprinted before the block, outputs after it. A block that raises leaves the
+    status `failed`. One that ends is `complete`, every item accounted for; `good` says whether it
+    found what it should.
     """
     started = time.time()
     clock = time.perf_counter()
@@ -86,7 +87,8 @@ def keeping(run: Run) -> Iterator[Run]:
             _write(where, content)
         raise
     content |= {
-        "status": "complete" if run.good else "failed",
+        "status": "complete",
+        "good": run.good,
         "outputs": [fingerprint(path) for path in run.outputs],
         "counts": run.counts,
         "timings_s": {"total": round(time.perf_counter() - clock, 3), **run.timings_s},
@@ -126,7 +128,7 @@ def is_current(output: Path, command: Sequence[str]) -> bool:
         content = load(output)
     except PipelineError:
         return False
-    if content is None or content.get("status") != "complete":
+    if content is None or content.get("status") != "complete" or not content.get("good"):
         return False
     try:
         return (

@@ -111,7 +111,6 @@ def test_wrong_arguments_are_said_in_one_line(tmp_path: Path, arguments: str, sa
         ("empty", "the .bin files in d are empty"),
         ("running", "d is incomplete"),
         ("died", "d is incomplete"),
-        ("refused", "d lacks 2 images that could not be decoded"),
         ("garbage", "d.record.json is not a record of this version"),
         ("newline", r"'d/two\nlines.bin' cannot stand in an info file"),
     ],
@@ -131,8 +130,6 @@ def test_unfit_folder_is_refused_and_an_old_info_file_kept(
         mark(folder, status="running")
     elif case == "died":
         mark(folder, status="failed", counts={})
-    elif case == "refused":
-        mark(folder, status="failed", counts={"refused": 2})
     elif case == "garbage":
         record.path_of(folder).write_text("{")
     elif case == "newline":
@@ -143,6 +140,14 @@ def test_unfit_folder_is_refused_and_an_old_info_file_kept(
     assert done.stderr.count("\n") == 1
     assert (tmp_path / "out.info").read_text() == "old"
     assert not list(tmp_path.glob(".*"))
+
+
+def test_refused_images_are_remarked_and_the_good_ones_listed(tmp_path: Path) -> None:
+    make_bins(tmp_path / "d")
+    mark(tmp_path / "d", status="complete", good=False, counts={"refused": 2})
+    done = get_info(tmp_path, "bin", "d", "out.info", "224", "224")
+    assert done.returncode == 0
+    assert "2 images are missing, refused as d.record.json says" in done.stdout
 
 
 def test_complete_record_leaves_nothing_to_remark(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_undecodable_images_are_named_and_the_good_ones_are_there(tmp_path: Path
     assert "FAILED: 3 of 12 images prepared, 9 refused" in done.stdout
     assert set(outputs(tmp_path / "out")) == {"a.bin", "b.bin", "z.bin"}
     content = load(tmp_path / "out")
-    assert content["status"] == "failed"
+    assert (content["status"], content["good"]) == ("complete", False)
     assert content["counts"] == {"given": 12, "done": 3, "refused": 9, "passed_over": 0}
     assert len(content["details"]["refused"]) == 9
 

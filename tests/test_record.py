@@ -87,6 +87,18 @@ def test_failed_run_leaves_the_status_failed(
     assert "disk on fire" in content["error"]
 
 
+def test_run_that_found_something_bad_is_complete_but_never_current(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, output, command = make(tmp_path, monkeypatch)
+    with record.keeping(record.Run("stage", [source], [output], {})) as run:
+        run.good = False
+    content = record.load(output)
+    assert content is not None
+    assert (content["status"], content["good"]) == ("complete", False)
+    assert not record.is_current(output, command)
+
+
 def test_failed_run_for_a_single_file_leaves_the_old_file_and_its_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

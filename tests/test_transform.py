@@ -243,7 +243,6 @@ def test_wrong_buffer_or_picture_is_a_value_error(tmp_path: Path) -> None:
 
 def test_fast_decoder_never_gives_other_pixels_than_pillow(tmp_path: Path) -> None:
     """Thousands of damaged files: the same pixels, or refused where Pillow refuses."""
-    pytest.importorskip("simplejpeg")
     rng = random.Random(3)
     whole = [
         jpeg(image, **options)
@@ -280,17 +279,6 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
     else:
         changed[where:where] = rng.randbytes(3)
     return bytes(changed)
-
-
-def test_all_works_without_the_fast_decoder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.jpg"
-    path.write_bytes(jpeg(photo(300, 200)))
-    expected = transform.prepare(path).tobytes()
-    monkeypatch.setattr(decode, "simplejpeg", None)
-    assert isinstance(decode.load_pixels(path), Image.Image)
-    assert transform.prepare(path).tobytes() == expected
 
 
 def test_threads_do_not_disturb_each_other() -> None:

@@ -14,15 +14,11 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import PipelineError
 from pipeline.imagenet.resize import Picture
-
-try:
-    import simplejpeg
-except ModuleNotFoundError:  # no wheel for this platform: Pillow decodes all, somewhat slower
-    simplejpeg = None
 
 # What ImageNet's files and torchvision's list of extensions hold. A file's content decides, not its
 # name. Formats beyond these stay shut: Pillow would run Ghostscript on an EPS file, for example.
@@ -70,7 +66,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 def _plain_jpeg(data: bytes, image: Image.Image) -> Picture | None:
     """Return the pixels of a flawless grey or YCbCr JPEG, else None: then Pillow has to judge."""
-    if simplejpeg is None or image.format != "JPEG" or image.mode not in ("L", "RGB"):
+    if image.format != "JPEG" or image.mode not in ("L", "RGB"):
         return None
     try:
         pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True)
