@@ -16,6 +16,7 @@ from pipeline.engines import TensorInfo
 from pipeline.errors import PipelineError
 from pipeline.formats import info
 from pipeline.imagenet import CROP
+from pipeline.imagenet.labels import stem_of
 
 _IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"))
 _CHANNELS = (1, 3, 4)
@@ -160,7 +161,7 @@ def _stems(path: Path, paths: Sequence[str], images: bool) -> list[str]:
     owners: dict[str, str] = {}
     for given in paths:
         name = Path(given).name
-        stem = name.split(".", 1)[0] if images else Path(given).stem
+        stem = stem_of(name) if images else Path(given).stem
         if not stem:
             raise PipelineError(f"{path}: {given!r} has no name before its first dot", "rename it")
         if stem in owners:
