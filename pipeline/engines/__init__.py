@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pipeline.engines.model_file import ModelFile
 
 AUTO = "auto"
-PRECISIONS = ("fp32",)
+INT8 = "int8"
+PRECISIONS = ("fp32", "bf16", INT8)
 _SUFFIX = "_engine"
 
 
@@ -97,8 +98,9 @@ def load(engine: str, model: Path, settings: Settings) -> Session:
     """Load `model` for `settings.batch_size` in the engine of that name, or in the best for `auto`.
 
     The model is told by its content, whatever its name. Raises PipelineError where the file is no
-    model that runs here, the engine is missing or lacks the precision, the model has not exactly
-    one input, or its batch is fixed to another size.
+    model that runs here, the engine is missing, it or the processor lacks the precision, the model
+    has not exactly one input, or its batch is fixed to another size. An int8 model runs as int8
+    and as nothing else, and no other model does.
     """
     from pipeline.engines import model_file
 
@@ -109,7 +111,20 @@ def load(engine: str, model: Path, settings: Settings) -> Session:
             f"the engine {chosen.name} has no precision {settings.precision}",
             f"it has {', '.join(chosen.precisions)}",
         )
+    if found.quantized and settings.precision != INT8:
+        raise PipelineError(
+            f"{model} is an int8 model, and the precision asked for is {settings.precision}",
+            f"ask for {INT8}, or give the fp32 model",
+        )
+    if settings.precision == INT8 and not found.quantized:
+        raise PipelineError(f"{model} is no int8 model", "make one of it with vovnet39_quantize.py")
     session = chosen.open_session(found, settings)
+    if session.precision != settings.precision:
+        raise PipelineError(
+            f"{chosen.name} takes {session.precision} for {model} where {settings.precision} was"
+            " asked for",
+            "choose another -precision or -engine",
+        )
     _check(session, model, settings.batch_size)
     return session
 

@@ -5,6 +5,7 @@ The guide's commands name `vovnet39_bs1.om`; where no NPU is, an ONNX model may 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ IR = "OpenVINO IR"
 _OM_MAGIC = b"IMOD"
 _ZIP_MAGIC = b"PK\x03\x04"
 _HEAD = 4096
+# Operators that ONNX, and ONNX Runtime beyond it, have for quantised tensors.
+_QUANTIZED = re.compile(r"(Dynamic)?QuantizeLinear|DequantizeLinear|QLinear\w+|\w+Integer")
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,14 @@ class ModelFile:
 
     `companions` are files that belong to it: external tensors of ONNX, the weights of IR.
     `batch_name` is the name of an ONNX model's dynamic batch, None where it is fixed or nameless.
+    `quantized` says whether it holds int8 layers.
     """
 
     path: Path
     kind: str
     companions: tuple[Path, ...] = ()
     batch_name: str | None = None
+    quantized: bool = False
 
 
 def identify(path: Path) -> ModelFile:
@@ -81,7 +86,8 @@ def _identify_ir(path: Path) -> ModelFile:
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise PipelineError(f"{path} lacks its weights {weights}", "put both into one folder")
-    return ModelFile(path, IR, (weights,))
+    quantized = any(layer.get("type") == "FakeQuantize" for layer in root.iter("layer"))
+    return ModelFile(path, IR, (weights,), quantized=quantized)
 
 
 def _identify_onnx(path: Path) -> ModelFile:
@@ -98,7 +104,8 @@ def _identify_onnx(path: Path) -> ModelFile:
         raise nothing from error
     if not (model.ir_version and model.opset_import and model.graph.node and model.graph.output):
         raise nothing
-    return ModelFile(path, ONNX, _external_data(path, model), _batch_name(model))
+    quantized = any(_QUANTIZED.fullmatch(node.op_type) for node in model.graph.node)
+    return ModelFile(path, ONNX, _external_data(path, model), _batch_name(model), quantized)
 
 
 def _external_data(path: Path, model: onnx.ModelProto) -> tuple[Path, ...]:

@@ -1,4 +1,4 @@
-"""ONNX Runtime, the reference engine: fp32 as the model has it, one call at a time."""
+"""ONNX Runtime, the reference engine: fp32 or int8 as the model has it, one call at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engines import Engine, Session, Settings, TensorInfo, failure, usable_threads
+from pipeline.engines import INT8, Engine, Session, Settings, TensorInfo, failure, usable_threads
 from pipeline.engines.model_file import ONNX, ModelFile
 from pipeline.errors import PipelineError
 
@@ -30,7 +30,6 @@ class OnnxRuntimeSession:
     """
 
     engine = "onnxruntime"
-    precision = "fp32"
     requests = 1
 
     def __init__(self, model: ModelFile, settings: Settings) -> None:
@@ -45,6 +44,7 @@ class OnnxRuntimeSession:
         self._session = onnxruntime.InferenceSession(
             model.path, options, providers=["CPUExecutionProvider"]
         )
+        self.precision = settings.precision  # the model's own; it has no other to offer
         self._run_options = onnxruntime.RunOptions()
         self._run_options.log_severity_level = _SILENT
         self.version: str = onnxruntime.__version__
@@ -93,6 +93,6 @@ ENGINE = Engine(
     package="onnxruntime",
     rank=1,
     kinds=frozenset({ONNX}),
-    precisions=("fp32",),
+    precisions=("fp32", INT8),
     open_session=_open,
 )

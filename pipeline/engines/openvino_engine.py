@@ -8,12 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engines import Engine, Session, Settings, TensorInfo, failure, usable_threads
+from pipeline import machine
+from pipeline.engines import INT8, Engine, Session, Settings, TensorInfo, failure, usable_threads
 from pipeline.engines.model_file import IR, ONNX, ModelFile
 from pipeline.errors import PipelineError
 
-_HINTS = {"fp32": "f32"}
+# What is not quantised in an int8 model runs in fp32.
+_HINTS = {"fp32": "f32", "bf16": "bf16", INT8: "f32"}
 _NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+# What the processor has to have, by OpenVINO's words. Asked for bf16 without it, OpenVINO silently
+# takes f32 on one processor and slowly emulates bf16 on another.
+_CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", INT8: "INT8"}
+_INT8_TYPES = frozenset(("u8", "i8"))
+_WEIGHTED = frozenset(("Convolution", "FullyConnected", "MatMul"))
 
 
 class OpenVinoSession:
@@ -27,6 +34,7 @@ class OpenVinoSession:
         self._tensor = openvino.Tensor
         self.version: str = openvino.get_version().split("-")[0]
         core = openvino.Core()
+        _check_processor(core, settings.precision)
         if model.kind == ONNX:
             # By name of the format: OpenVINO itself goes by the file's extension.
             frontend = openvino.frontend.FrontEndManager().load_by_framework("onnx")
@@ -44,8 +52,7 @@ class OpenVinoSession:
                 "INFERENCE_NUM_THREADS": usable_threads(settings),
             },
         )
-        hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        self.precision = _NAMES.get(hint, hint)
+        self.precision = _precision(compiled, settings.precision)
         self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
         best = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self.requests = settings.requests or best
@@ -71,6 +78,32 @@ class OpenVinoSession:
         """Stop running calls at their next layer."""
         for running in self._requests:
             running.cancel()
+
+
+def _check_processor(core: Any, precision: str) -> None:
+    """Raise PipelineError where the processor lacks a precision."""
+    found = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if _CAPABILITIES[precision] not in found:
+        has = [name for name, word in _CAPABILITIES.items() if word in found]
+        raise PipelineError(
+            f"this processor has no {precision} ({machine.processor()})",
+            f"it has {', '.join(has)}",
+        )
+
+
+def _precision(compiled: Any, wanted: str) -> str:
+    """Return the precision in force, read back from the compiled model."""
+    if wanted == INT8:
+        layers = (layer.get_rt_info() for layer in compiled.get_runtime_model().get_ops())
+        types = {
+            info["runtimePrecision"].astype(str)
+            for info in layers
+            if info["layerType"].astype(str) in _WEIGHTED
+        }
+        if types & _INT8_TYPES:
+            return INT8
+    hint = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+    return _NAMES.get(hint, hint)
 
 
 def _fix_batch(network: Any, batch_size: int) -> None:
@@ -111,6 +144,6 @@ ENGINE = Engine(
     package="openvino",
     rank=2,
     kinds=frozenset({ONNX, IR}),
-    precisions=("fp32",),
+    precisions=("fp32", "bf16", INT8),
     open_session=_open,
 )
