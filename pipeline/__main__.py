@@ -3,6 +3,7 @@
 sample   make the bundled sample: pictures, labels and a checkpoint that tells them apart
 current  say by the exit code whether a stage's output is still what its command would make
 summary  print the table of a whole run: accuracy, speed, where the files are
+judge    compare a reduced precision with fp32 on held-out pictures: may it be trusted?
 """
 
 from __future__ import annotations
@@ -66,12 +67,47 @@ def summary(argv: list[str]) -> int:
         table.show(rows)
         missing = sum((row.result is None) + (row.perf is None) for row in rows)
         without = f", {missing} of {len(files)} files missing" if missing else ""
-        return door.Verdict(f"{len(rows)} batch sizes{without} -> {Path.cwd()}")
+        sizes = "1 batch size" if len(rows) == 1 else f"{len(rows)} batch sizes"
+        return door.Verdict(f"{sizes}{without} -> {Path.cwd()}")
 
     return door.enter(parser, call, argv)
 
 
-COMMANDS = {"sample": sample, "current": current, "summary": summary}
+def judge(argv: list[str]) -> int:
+    """Judge bf16, or an int8 model, beside fp32; exit 0 where it may be trusted."""
+    from cli import gate_options
+
+    parser = door.Parser(
+        "Compare a reduced precision of a model with fp32 on prepared pictures that it was not\n"
+        "calibrated on: Top1 and Top5, agreement of the answers, and the signal to quantisation\n"
+        "noise ratio of the logits. The exit code is 0 only where the precision may be trusted: "
+        "not\nbeyond a limit, not on fewer than 300 pictures, not for a network that was never "
+        "trained.",
+        "python3 -m pipeline judge vovnet39.onnx prep_bin.info --labels val_label.txt",
+    )
+    parser.prog = "python3 -m pipeline judge"
+    parser.add_argument("model", type=Path, metavar="MODEL", help="fp32 model")
+    parser.add_argument("info", type=Path, metavar="INFO", help="info file of prepared pictures")
+    parser.add_argument(
+        "--precision", type=door.choice("bf16"), default="bf16", metavar="P", help="to judge: bf16"
+    )
+    parser.add_argument("--int8", type=Path, metavar="FILE", help="judge this int8 model instead")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures there, as JSON")
+    gate_options.add_to(parser)
+
+    def call(args: argparse.Namespace) -> door.Verdict:
+        from pipeline import precision
+
+        gate = precision.Gate(
+            args.info, args.judge_images, args.labels, args.max_drop, args.engine, args.threads
+        )
+        verdict = precision.judge_precision(args.model, args.int8, args.precision, gate, args.out)
+        return door.Verdict(verdict.text, verdict.good)
+
+    return door.enter(parser, call, argv)
+
+
+COMMANDS = {"sample": sample, "current": current, "summary": summary, "judge": judge}
 
 
 def main(argv: list[str]) -> int:
