@@ -506,16 +506,21 @@ def test_it_can_be_called_through_a_link_and_with_cdpath_set(
 
 @pytest.mark.sample
 @pytest.mark.slow
-def test_real_stages_go_from_the_sample_to_the_table(tmp_path: Path) -> None:
+def test_real_stages_go_from_the_sample_to_the_table(sample_folder: Path, tmp_path: Path) -> None:
     work = tmp_path / "real work"
-    command = [str(PROJECT / "run_all.sh"), "--work-dir", str(work), "--limit", "40"]
+    command = [
+        *(str(PROJECT / "run_all.sh"), "--work-dir", str(work), "--limit", "24"),
+        *("--weights", str(sample_folder / "vovnet39_sample.pth")),
+        *("--images", str(sample_folder / "images")),
+        *("--labels", str(sample_folder / "val_label.txt")),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     table = done.stdout[done.stdout.index("all of it in ") :].splitlines()
-    assert [line.split()[:2] for line in table[3:5]] == [["1", "40"], ["16", "40"]]
+    assert [line.split()[:2] for line in table[3:5]] == [["1", "24"], ["16", "24"]]
     assert "The sample's Top1" in done.stdout
     for size in (1, 16):
-        assert json.loads((work / f"result_bs{size}.json").read_text())["value"][0]["value"] == "40"
+        assert json.loads((work / f"result_bs{size}.json").read_text())["value"][0]["value"] == "24"
     again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("up to date: ") == 8
+    assert again.stdout.count("up to date: ") == 7
