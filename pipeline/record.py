@@ -33,6 +33,8 @@ Json = dict[str, Any]
 
 def path_of(output: Path) -> Path:
     """Return where the record of `output` lies."""
+    if output.name in ("", ".."):  # as in "." and "..": a folder has its name in its parent
+        output = output.resolve()
     return output.with_name(output.name + SUFFIX)
 
 

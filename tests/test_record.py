@@ -120,6 +120,15 @@ def test_failed_run_for_a_single_file_leaves_the_old_file_and_its_record(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out.onnx", "out.onnx.record.json"]
 
 
+def test_record_of_the_current_folder_lies_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    assert record.path_of(Path(".")) == tmp_path / "a" / "b.record.json"
+    assert record.path_of(Path("..")) == tmp_path / "a.record.json"
+
+
 def test_unreadable_record_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "x.record.json").write_text("[1]")
     with pytest.raises(PipelineError, match=r"x\.record\.json is not a record"):
