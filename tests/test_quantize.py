@@ -15,22 +15,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from numpy.typing import NDArray
 from onnx import numpy_helper
-from PIL import Image
 
 from pipeline import engines, prepared, quantize, record
 from pipeline.engines import Settings
 from pipeline.errors import PipelineError
-from pipeline.imagenet.transform import crop_pixels, normalise
-from pipeline.prepared import Layout
-from pipeline.sample.draw import draw, kinds
 from tests import convnets, models
 from tests.convnets import Pictures
 
 SCRIPT = Path(__file__).resolve().parent.parent / "vovnet39_quantize.py"
-PIXELS = Layout((224, 224, 3), np.dtype(np.uint8))
-TENSOR = Layout((3, 224, 224), np.dtype(np.float32))
 ENGINES = ("onnxruntime", "openvino")
 
 
@@ -351,16 +344,6 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
     assert len(run.stderr.splitlines()) == 1
 
 
-def test_every_beginning_of_the_spread_is_spread_evenly() -> None:
-    for count in (0, 1, 2, 63, 64, 1000):
-        order = list(prepared.spread(count))
-        assert sorted(order) == list(range(count))
-        for taken in (8, 32):
-            if count >= 4 * taken:
-                gaps = np.diff(sorted(order[:taken]))
-                assert gaps.max() <= 2 * count / taken
-
-
 def test_a_float_model_gets_one_picture_and_a_fixed_batch_full_ones(
     given: Given, tmp_path: Path
 ) -> None:
@@ -389,44 +372,6 @@ class Line:
     """As much of a line of an info file as the selection looks at."""
 
     path: str
-
-
-def noise_picture(kind: str, rng: np.random.Generator) -> NDArray[Any]:
-    """Return a `(3, 224, 224)` tensor or `(224, 224, 3)` pixels without any picture in it."""
-    if kind == "gaussian tensor":
-        return rng.standard_normal((3, 224, 224), dtype=np.float32)
-    if kind == "uniform tensor":
-        return rng.random((3, 224, 224), dtype=np.float32)
-    high, wide = {"photo-sized": (375, 500), "as large": (256, 256), "small": (128, 160)}[kind]
-    return crop_pixels(Image.fromarray(rng.integers(0, 256, (high, wide, 3), dtype=np.uint8)))
-
-
-@pytest.mark.parametrize(
-    "kind", ["gaussian tensor", "uniform tensor", "photo-sized", "as large", "small"]
-)
-def test_noise_looks_like_noise_even_after_a_resize(kind: str) -> None:
-    rng = np.random.default_rng(4)
-    for _ in range(5):
-        picture = noise_picture(kind, rng)
-        layout = PIXELS if picture.dtype == np.uint8 else TENSOR
-        assert prepared.is_noise_like(picture, layout)
-
-
-def test_the_kinds_of_the_sample_are_taken_as_a_set_though_some_are_fine_textures() -> None:
-    rng = np.random.default_rng(8)
-    verdicts = []
-    for kind in kinds(1000) * 2:
-        pixels = crop_pixels(draw(kind, rng))
-        verdicts.append(prepared.is_noise_like(pixels, PIXELS))
-        tensor = normalise(pixels).reshape(TENSOR.shape)
-        assert prepared.is_noise_like(tensor, TENSOR) == verdicts[-1]
-    chosen = prepared.Selection(
-        [prepared.Picture(Path("x"), str(n), noisy) for n, noisy in enumerate(verdicts)]
-    )
-    prepared.refuse_noise(chosen, Path("sample.info"))
-    noisy = prepared.Selection([prepared.Picture(Path("x"), str(n), n % 3 == 0) for n in range(60)])
-    with pytest.raises(PipelineError, match="20 of 60 tensors look like noise"):
-        prepared.refuse_noise(noisy, Path("sample.info"))
 
 
 def test_reduced_range_is_for_x86_without_vnni_alone(
