@@ -1,0 +1,1 @@
+"""Us beside our peers: one command per table, on the machine at hand."""
