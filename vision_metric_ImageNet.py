@@ -37,8 +37,11 @@ def build_parser() -> door.Parser:
 
 
 def call(args: argparse.Namespace) -> door.Verdict:
+    import os
     """Score, write the result and print the figures."""
     import time
+    # Nothing here multiplies matrices, and OpenBLAS's threads wait for it at full load.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     from pipeline import scoring
 

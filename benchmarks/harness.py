@@ -27,8 +27,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 MOST_OTHERS = 0.05
 _PAUSE_S = 0.3
 _LAUNCHER = Path(__file__).with_name("launch.py")
-# Whatever the shell sets, each design runs with its own defaults.
-_THREAD_VARIABLES = (
+# Whatever the shell sets, each design runs with its own defaults, and is compiled once.
+_SHELL_VARIABLES = (
+    "PYTHONDONTWRITEBYTECODE",
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -170,8 +171,8 @@ def last_line(said: bytes) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment without settings of threads, with the project to import."""
-    kept = {k: v for k, v in os.environ.items() if k not in _THREAD_VARIABLES}
+    """Return this process's environment less what changes speed, with the project to import."""
+    kept = {k: v for k, v in os.environ.items() if k not in _SHELL_VARIABLES}
     paths = filter(None, [str(PROJECT), kept.get("PYTHONPATH", "")])
     return kept | {"PYTHONPATH": os.pathsep.join(paths)}
 

@@ -55,7 +55,7 @@ def call(args: argparse.Namespace) -> door.Verdict:
                 "file_system": places.kind(folder),
             },
         )
-        table.note_versions("numpy", "orjson")
+        table.note_versions("numpy", "orjson", "pysimdjson")
         title = f"{count:,} results of {dumps.CLASSES} classes on {places.kind(folder)}"
         rounds = args.rounds or ROUNDS
         plan = Plan("results", count, GUIDE, "the guide's", rounds, args.quick, gain=True)

@@ -217,7 +217,8 @@ def judge(
                     f"the fp32 model answers NaN or infinity between {paths[0]} and {paths[-1]}",
                     "nothing can be judged by it",
                 )
-            block = Block(list(map(str, paths)), list(map(prepared.name_of, paths)), expected)
+            places = list(map(str, paths))
+            block = Block(places.__getitem__, list(map(prepared.name_of, paths)), expected)
             classes = (
                 expected.argmax(axis=1)
                 if labels is None or labels_file is None

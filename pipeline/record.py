@@ -9,13 +9,17 @@ record follows it.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import importlib.metadata
+import itertools
 import json
+import operator
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +30,7 @@ from pipeline.errors import PipelineError
 
 SCHEMA = 1
 SUFFIX = ".record.json"
+_MANY = 10_000  # files in a folder, from which on a process more is started to read their times
 PROJECT = Path(__file__).resolve().parent.parent
 
 Json = dict[str, Any]
@@ -58,9 +63,10 @@ class Run:
 def keeping(run: Run) -> Iterator[Run]:
     """Keep the record of `run` beside its first output while the block works.
 
-    Inputs are fingerprinted before the block, outputs after it. A block that raises leaves the
-    status `failed`. One that ends is `complete`, every item accounted for; `good` says whether it
-    found what it should.
+    Inputs are fingerprinted before the block, outputs after it. Where no record is due before the
+    end, a process of its own does so for a large folder, and begins before the block. A block that
+    raises leaves the status `failed`. One that ends is `complete`, every item accounted for; `good`
+    says whether it found what it should.
     """
     started = time.time()
     clock = time.perf_counter()
@@ -73,21 +79,23 @@ def keeping(run: Run) -> Iterator[Run]:
         "folder": str(Path.cwd()),
         "started_unix_s": round(started, 3),
         "settings": dict(run.settings),
-        "inputs": [fingerprint(path) for path in run.inputs],
+        "inputs": [],
         "code_sha256": code_digest(),
         "versions": _versions(run.packages),
         "details": dict(run.details),
     }
-    if run.outputs[0].is_dir():
-        _write(where, content)
-    try:
-        yield run
-    except BaseException as error:
-        if path_of(run.outputs[0]).exists() and run.outputs[0].is_dir():
-            content |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-            content |= {"counts": run.counts, "details": run.details}
-            _write(where, content)
-        raise
+    with _fingerprinting(run.inputs, aside=not run.outputs[0].is_dir()) as found:
+        if run.outputs[0].is_dir():
+            _write(where, content | {"inputs": found()})
+        try:
+            yield run
+        except BaseException as error:
+            if path_of(run.outputs[0]).exists() and run.outputs[0].is_dir():
+                content |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+                content |= {"inputs": found(), "counts": run.counts, "details": run.details}
+                _write(where, content)
+            raise
+        content["inputs"] = found()
     content |= {
         "status": "complete",
         "good": run.good,
@@ -118,6 +126,11 @@ def load(output: Path) -> Json | None:
             "remove it, and the stage that made it runs anew",
         )
     return content
+
+
+def copy(output: Path, other: Path) -> None:
+    """Keep the record of `output` beside `other` as well, an output of the same run."""
+    atomic.write_bytes(path_of(other), path_of(output).read_bytes())
 
 
 def is_current(output: Path, command: Sequence[str]) -> bool:
@@ -152,20 +165,45 @@ def fingerprint(path: Path) -> Json:
     fraction of a second and change whenever somebody touches one.
     """
     if path.is_dir():
-        digest = hashlib.sha256()
-        count = size = 0
-        for name, entry in _walk(path):
-            status = entry.stat()
-            digest.update(os.fsencode(name) + b"\0%d %d\0" % (status.st_size, status.st_mtime_ns))
-            count += 1
+        size = 0
+        lines: list[str] = []
+        for name, status in _walk(str(path), ""):
+            lines.append(f"{name}\0{status.st_size} {status.st_mtime_ns}\0")
             size += status.st_size
         return {
             "path": str(path),
-            "files": count,
+            "files": len(lines),
             "bytes": size,
-            "listing_sha256": digest.hexdigest(),
+            "listing_sha256": hashlib.sha256(os.fsencode("".join(lines))).hexdigest(),
         }
     return {"path": str(path), "bytes": path.stat().st_size, "sha256": file_digest(path)}
+
+
+@contextmanager
+def _fingerprinting(paths: Sequence[Path], aside: bool) -> Iterator[Callable[[], list[Json]]]:
+    """Yield a function that returns the fingerprints of `paths` as they are now.
+
+    With `aside` large folders are left to a process of their own, where this system can fork.
+    """
+    from pipeline import shares
+
+    with contextlib.ExitStack() as processes:
+        found: list[Callable[[], Json]] = []
+        for path in paths:
+            work = functools.partial(fingerprint, path)
+            if aside and shares.can_fork() and _has_many(path):
+                found.append(functools.cache(processes.enter_context(shares.ahead(work))))
+            else:
+                ready = work()
+                found.append(functools.partial(dict, ready))
+        yield lambda: [each() for each in found]
+
+
+def _has_many(path: Path) -> bool:
+    if not path.is_dir():
+        return False
+    with os.scandir(path) as entries:
+        return next(itertools.islice(entries, _MANY, None), None) is not None
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:
@@ -189,16 +227,15 @@ def _unchanged(entry: Json) -> bool:
     return path.exists() and fingerprint(path) == entry
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield (relative name, entry) of every file below `folder`, in a fixed order."""
+def _walk(folder: str, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield (relative name, status) of every file below `folder`, in a fixed order."""
     with os.scandir(folder) as entries:
-        ordered = sorted(entries, key=lambda entry: entry.name)
+        ordered = sorted(entries, key=operator.attrgetter("name"))
     for entry in ordered:
-        if entry.is_dir():
-            for name, inner in _walk(Path(entry.path)):
-                yield f"{entry.name}/{name}", inner
-        elif entry.is_file():
-            yield entry.name, entry
+        if entry.is_file():
+            yield prefix + entry.name, entry.stat()
+        elif entry.is_dir():
+            yield from _walk(entry.path, f"{prefix}{entry.name}/")
 
 
 def _command() -> list[str]:

@@ -34,23 +34,38 @@ def run(work: Callable[[int, int], Iterable[T]], bounds: Sequence[int]) -> Itera
     Results cross process borders by pickle; `work` does not. An error is raised once every share
     has ended; of several, that of the first share.
     """
-    failures: dict[int, BaseException] = {}
     with _started(work, bounds) as open_shares:
-        while open_shares:
-            for receiver in wait(list(open_shares)):
-                assert isinstance(receiver, Connection)
-                try:
-                    kind, value = receiver.recv()
-                except EOFError:
-                    lost = PipelineError("a worker process was killed", "is there enough memory?")
-                    kind, value = _ERROR, (lost, "")
-                if kind == _RESULT:
-                    yield value
-                    continue
-                number = open_shares.pop(receiver)
-                if kind == _ERROR:
-                    failures[number], trace = value
-                    failures[number].add_note(trace)
+        yield from _results(open_shares)
+
+
+@contextlib.contextmanager
+def ahead(function: Callable[[], T]) -> Iterator[Callable[[], T]]:
+    """Let a process work on `function()` while the block does other things.
+
+    Yields a function that waits for the result and returns it, or raises the error it ended with.
+    A process whose result nobody asked for is ended with the block.
+    """
+    with _started(lambda _start, _stop: [function()], [0, 1]) as open_shares:
+        yield lambda: next(_results(open_shares))
+
+
+def _results(open_shares: dict[Connection, int]) -> Iterator[Any]:
+    failures: dict[int, BaseException] = {}
+    while open_shares:
+        for receiver in wait(list(open_shares)):
+            assert isinstance(receiver, Connection)
+            try:
+                kind, value = receiver.recv()
+            except EOFError:
+                lost = PipelineError("a worker process was killed", "is there enough memory?")
+                kind, value = _ERROR, (lost, "")
+            if kind == _RESULT:
+                yield value
+                continue
+            number = open_shares.pop(receiver)
+            if kind == _ERROR:
+                failures[number], trace = value
+                failures[number].add_note(trace)
     if failures:
         raise failures[min(failures)]
 

@@ -54,6 +54,8 @@ def test_name_may_contain_spaces_and_bytes_that_are_no_utf_8(tmp_path: Path) -> 
         ("a.jpg \u0663\n".encode(), "is no class number"),
         (b"a.jpg 1\nb.jpg 1\na.png 2\n", "txt:3: a has label 2 here and 1 above"),
         (b".jpg 1\n", "begins with a dot"),
+        (b"a.jpg 1\nb.jpg 3 1\n", "txt:2: two numbers, 3 and 1, after the name"),
+        (b"0 ./a.bin 224 224\n", "two numbers, 224 and 224"),
         (b"", "holds no label"),
         (b"\n \r\n", "holds no label"),
     ],
@@ -108,3 +110,17 @@ def test_any_bytes_are_read_or_refused_in_one_line(
         assert "\n" not in str(error)
     else:
         assert labels
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sampled_from(["a.jpg 1", "b.jpg 2", "c 3", "b.png 2", " d 4", "e  5", "f 6 ", ""]))
+)
+def test_guides_own_form_and_the_general_one_read_alike(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str]
+) -> None:
+    expected = {line.split()[0][0]: int(line.split()[1]) for line in lines if line}
+    for end in ("", "\n", "\n\n"):
+        if expected:
+            content = ("\n".join(lines) + end).encode()
+            assert read(tmp_path_factory.getbasetemp(), content) == expected

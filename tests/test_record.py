@@ -149,3 +149,19 @@ def test_folder_fingerprint_sees_files_in_sub_folders(tmp_path: Path) -> None:
 def test_write_text_keeps_file_name_bytes_that_are_no_utf8(tmp_path: Path) -> None:
     atomic.write_text(tmp_path / "x", os.fsdecode(b"caf\xe9.JPEG 3\n"))
     assert (tmp_path / "x").read_bytes() == b"caf\xe9.JPEG 3\n"
+
+
+def test_large_folder_has_the_same_fingerprint_by_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "in"
+    (folder / "deeper").mkdir(parents=True)
+    for name in ("b", "a", "deeper/c"):
+        (folder / name).write_text(name)
+    monkeypatch.setattr(record, "_MANY", 2)
+    with record.keeping(record.Run("stage", [folder], [tmp_path / "out"], {})):
+        (tmp_path / "out").write_text("made")
+    content = record.load(tmp_path / "out")
+    assert content is not None
+    assert content["inputs"] == [record.fingerprint(folder)]
+    assert content["inputs"][0]["files"] == 3

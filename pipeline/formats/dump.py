@@ -17,7 +17,7 @@ import orjson
 from numpy.typing import NDArray
 
 # A number has no leading zero, so that an input tensor such as `val_00000001.bin` is no dump.
-_NAME = re.compile(r"(?P<stem>.+)_(?P<number>0|[1-9][0-9]{0,8})\.(?:txt|bin)", re.DOTALL)
+_NAME = re.compile(r"(.+)_(0|[1-9][0-9]{0,8})\.(?:txt|bin)", re.DOTALL)
 _TO_SPACES = bytes.maketrans(b",", b" ")
 # A dump as JSON. What only JSON takes (strings, lists, true, null ...) becomes what it refuses.
 _TO_JSON = bytes.maketrans(b' \n"[{tfn,', b",,!!!!!!!")
@@ -34,8 +34,10 @@ def dump_name(stem: str, number: int, binary: bool) -> str:
 
 def split_name(name: str) -> tuple[str, int] | None:
     """Return stem and output number of a dump's file name, or None where it names no dump."""
-    match = _NAME.fullmatch(name)
-    return (match["stem"], int(match["number"])) if match else None
+    if match := _NAME.fullmatch(name):
+        stem, number = match.groups()
+        return stem, int(number)
+    return None
 
 
 def to_text(values: NDArray[np.generic]) -> bytes:
@@ -78,7 +80,7 @@ def from_texts(texts: Sequence[bytes]) -> tuple[NDArray[np.float32], list[int]]:
     counts = [len(part) // wide.itemsize for part in packed]
     with np.errstate(over="ignore", under="ignore"):
         narrow = wide.astype(np.float32)
-        ties = np.flatnonzero(_are_ties(wide))
+        ties = np.flatnonzero(are_ties(wide))
         if ties.size:
             words = [word for text in texts for word in text.split()]
             for place in ties:
@@ -126,8 +128,8 @@ def _number(word: bytes) -> float:
     raise ValueError(f"it holds {repr(word[:20])[1:]}, which is no number")
 
 
-def _are_ties(wide: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Say which values lie halfway between two float32.
+def are_ties(wide: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Say which float64 lie halfway between two float32.
 
     Their text may lie beside the middle, and rounding it twice is then wrong: the fewest digits
     of the float32 0x1.5c87fap-84, 7.038531e-26, are such a text.
