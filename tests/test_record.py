@@ -125,7 +125,7 @@ def test_record_of_the_current_folder_lies_beside_it(
 ) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "a" / "b")
-    assert record.path_of(Path(".")) == tmp_path / "a" / "b.record.json"
+    assert record.path_of(Path()) == tmp_path / "a" / "b.record.json"
     assert record.path_of(Path("..")) == tmp_path / "a.record.json"
 
 
