@@ -22,6 +22,7 @@ class NullSession:
     version = "0"
     precision = "fp32"
     threads = 0
+    start = "at once"
 
     def __init__(self, batch_size: int, requests: int = 1, classes: int = 1000) -> None:
         self.requests = requests

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import re
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from pipeline import engines
-from pipeline.engines import Settings, model_file
+from pipeline.engines import Settings, cache, model_file
+from pipeline.engines.cache import Cache
 from pipeline.errors import PipelineError
 from tests import models
 
@@ -298,3 +301,201 @@ def test_cancel_ends_a_running_call_long_before_its_time(engine: str, tmp_path: 
     session.cancel()
     thread.join()
     assert len(errors) == 1
+
+
+def has_bf16() -> bool:
+    import openvino
+
+    found: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in found
+
+
+def load_cached(model: Path, folder: Path, **changes: Any) -> engines.Session:
+    settings = dataclasses.replace(Settings(2, cache=Cache(folder)), **changes)
+    return engines.load("openvino", model, settings)
+
+
+def blob_of(folder: Path) -> Path:
+    """Return the one compiled model in the cache; what is known of the model is smaller."""
+    return max(folder.iterdir(), key=lambda path: path.stat().st_size)
+
+
+@pytest.mark.parametrize("traits", [{}, {"external_data": True}, {"dtype": "uint8"}])
+def test_a_second_start_takes_the_compiled_model_from_the_cache(
+    traits: dict[str, Any], tmp_path: Path
+) -> None:
+    model = models.save_classifier(tmp_path / "m.onnx", size=32, extra_outputs=True, **traits)
+    shape = (2, 32, 32, 3) if "dtype" in traits else (2, 3, 32, 32)
+    batch = (np.random.default_rng(3).random(shape) * 200).astype(traits.get("dtype", "float32"))
+    first = load_cached(model, tmp_path / "cache")
+    second = load_cached(model, tmp_path / "cache")
+    assert (first.start, second.start) == ("compiled, then cached", "from the cache")
+    assert (first.inputs, first.outputs) == (second.inputs, second.outputs)
+    assert (first.threads, first.requests) == (second.threads, second.requests)
+    for ours, theirs in zip(second.infer(0, batch), first.infer(0, batch), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_cache_goes_by_content_and_not_by_name(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    model = models.save_classifier(tmp_path / "m.onnx", size=32)
+    load_cached(model, folder)
+    (tmp_path / "elsewhere").mkdir()
+    copy = shutil.copy(model, tmp_path / "elsewhere/named.om")
+    assert load_cached(Path(copy), folder).start == "from the cache"
+    models.save_classifier(model, size=32, seed=1)
+    changed = load_cached(model, folder)
+    assert changed.start == "compiled, then cached"
+    (got,) = changed.infer(0, pixels(2))
+    np.testing.assert_allclose(got, models.expected(model, pixels(2))[0], rtol=1e-4, atol=1e-4)
+
+
+def test_other_data_beside_the_same_model_is_another_model(tmp_path: Path) -> None:
+    model = models.save_classifier(tmp_path / "m.onnx", size=32, external_data=True)
+    load_cached(model, tmp_path / "cache")
+    data = tmp_path / "m.onnx.data"
+    np.negative(np.fromfile(data, np.float32)).tofile(data)
+    changed = load_cached(model, tmp_path / "cache")
+    assert changed.start == "compiled, then cached"
+    (got,) = changed.infer(0, pixels(2))
+    np.testing.assert_allclose(got, models.expected(model, pixels(2))[0], rtol=1e-4, atol=1e-4)
+
+
+def test_batch_threads_requests_and_precision_have_entries_of_their_own(tmp_path: Path) -> None:
+    model = models.save_classifier(tmp_path / "m.onnx", size=32)
+    changes: list[dict[str, Any]] = [{}, {"batch_size": 3}, {"threads": 1}, {"requests": 1}]
+    changes += [{"precision": "bf16"}] if has_bf16() else []
+    for change in changes:
+        assert load_cached(model, tmp_path / "cache", **change).start == "compiled, then cached"
+    for change in changes:
+        session = load_cached(model, tmp_path / "cache", **change)
+        assert session.start == "from the cache"
+        assert session.precision == change.get("precision", "fp32")
+        assert session.inputs[0].shape[0] == change.get("batch_size", 2)
+
+
+def cut(blob: bytes) -> bytes:
+    return blob[: len(blob) // 2]
+
+
+def flip(blob: bytes) -> bytes:
+    return blob[:1000] + bytes([blob[1000] ^ 1]) + blob[1001:]
+
+
+def empty(blob: bytes) -> bytes:
+    return b""
+
+
+def shorten_to_a_byte(blob: bytes) -> bytes:
+    return b"x"
+
+
+@pytest.mark.parametrize("damage", [cut, flip, empty, shorten_to_a_byte])
+def test_a_damaged_entry_is_compiled_anew(
+    damage: Callable[[bytes], bytes], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "cache"
+    model = models.save_classifier(tmp_path / "m.onnx", size=32)
+    load_cached(model, folder)
+    whole = blob_of(folder).read_bytes()
+    for entry in folder.iterdir():
+        entry.write_bytes(damage(entry.read_bytes()) if damage is not flip else entry.read_bytes())
+    if damage is flip:
+        blob_of(folder).write_bytes(flip(whole))
+    assert load_cached(model, folder).start == "compiled, then cached"
+    assert load_cached(model, folder).start == "from the cache"
+    assert capfd.readouterr().err == ""
+
+
+def test_an_entry_that_the_engine_refuses_is_compiled_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    model = models.save_classifier(tmp_path / "m.onnx", size=32)
+    load_cached(model, folder)
+    assert Cache(folder).keep(blob_of(folder).name, b"no compiled model at all" * 9999) == ""
+    session = load_cached(model, folder)
+    assert session.start == "compiled, then cached"
+    (got,) = session.infer(0, pixels(2))
+    np.testing.assert_allclose(got, models.expected(model, pixels(2))[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_cache_that_cannot_be_written_does_no_harm(tmp_path: Path) -> None:
+    model = models.save_classifier(tmp_path / "m.onnx", size=32)
+    (tmp_path / "file").write_text("in the way")
+    session = load_cached(model, tmp_path / "file/cache")
+    assert re.fullmatch(r"compiled, not cached \(.*file/cache: Not a directory\)", session.start)
+    (got,) = session.infer(0, pixels(2))
+    np.testing.assert_allclose(got, models.expected(model, pixels(2))[0], rtol=1e-4, atol=1e-4)
+
+
+def test_an_entry_is_read_whole_or_not_at_all_while_others_write_it(tmp_path: Path) -> None:
+    contents = [bytes([i]) * (100_000 + i) for i in range(4)]
+    seen: list[bytes | None] = []
+
+    def write(data: bytes) -> None:
+        for _ in range(30):
+            assert Cache(tmp_path).keep("a" * 64, data) == ""
+
+    def read() -> None:
+        for _ in range(100):
+            found = Cache(tmp_path).find("a" * 64)
+            seen.append(None if found is None else bytes(found))
+
+    threads = [threading.Thread(target=write, args=(data,)) for data in contents]
+    threads += [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(seen) <= {None, *contents}
+    assert [path.name for path in tmp_path.iterdir()] == ["a" * 64]
+
+
+def test_the_cache_drops_what_was_used_longest_ago_and_nothing_of_others(tmp_path: Path) -> None:
+    kept = Cache(tmp_path, most_bytes=1000)
+    (tmp_path / "holiday.jpg").write_bytes(bytes(5000))
+    names = [letter * 64 for letter in "abcd"]
+    for age, name in enumerate(names[:3]):
+        assert kept.keep(name, bytes(250)) == ""
+        os.utime(tmp_path / name, (1000 + age, 1000 + age))
+    assert kept.find(names[0]) is not None, "which makes it the one used last"
+    os.utime(tmp_path / names[0])
+    assert kept.keep(names[3], bytes(250)) == ""
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there == {"holiday.jpg", names[0], names[2], names[3]}
+    assert "more than the 1000" in kept.keep(names[1], bytes(1001))
+
+
+def test_what_a_killed_run_left_in_the_cache_is_removed_in_time(tmp_path: Path) -> None:
+    for name, age_s in (("partial-old", 7200), ("partial-new", 10)):
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    assert Cache(tmp_path).keep("a" * 64, b"x") == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a" * 64, "partial-new"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "wanted"),
+    [
+        ({"HOME": "/h"}, "/h/.cache/vovnet39-inference"),
+        ({"HOME": "/h", "XDG_CACHE_HOME": "/x"}, "/x/vovnet39-inference"),
+        ({"HOME": "/h", "XDG_CACHE_HOME": "relative"}, "/h/.cache/vovnet39-inference"),
+        ({"HOME": "/h", "VOVNET39_CACHE": "a b"}, "a b"),
+        ({"HOME": "/h", "VOVNET39_CACHE": ""}, "/h/.cache/vovnet39-inference"),
+        ({"HOME": "/h", "VOVNET39_CACHE": "OFF"}, None),
+    ],
+)
+def test_the_cache_lies_where_the_variables_say(
+    variables: dict[str, str], wanted: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME", cache.VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert cache.default_folder() == (None if wanted is None else Path(wanted))
+
+
+def test_without_a_home_there_may_be_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME", cache.VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    assert cache.default_folder() is None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pipeline.engines.cache import Cache
     from pipeline.engines.model_file import ModelFile
 
 AUTO = "auto"
@@ -43,13 +44,14 @@ class Settings:
 
     A dynamic batch becomes `batch_size`. `threads` are the engine's own, all together (None: all
     usable cores). `requests` is how many inferences are in flight at a time (None: as many as the
-    engine gains from).
+    engine gains from). `cache` is where compiled models are kept, if anywhere.
     """
 
     batch_size: int
     threads: int | None = None
     precision: str = "fp32"
     requests: int | None = None
+    cache: Cache | None = None
 
 
 class Session(Protocol):
@@ -57,7 +59,7 @@ class Session(Protocol):
 
     `executed[request]` are start and end (`time.perf_counter_ns`) of the engine's own call within
     the last `infer` of that request, without the hand-over of inputs and the copies of outputs
-    where the engine lets one tell them apart.
+    where the engine lets one tell them apart. `start` says where the compiled model came from.
     """
 
     engine: str
@@ -65,6 +67,7 @@ class Session(Protocol):
     precision: str
     threads: int
     requests: int
+    start: str
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     executed: list[tuple[int, int]]
@@ -94,7 +97,7 @@ def names() -> tuple[str, ...]:
     return tuple(name.removesuffix(_SUFFIX) for name in found if name.endswith(_SUFFIX))
 
 
-def load(engine: str, model: Path, settings: Settings) -> Session:
+def load(engine: str, model: Path | ModelFile, settings: Settings) -> Session:
     """Load `model` for `settings.batch_size` in the engine of that name, or in the best for `auto`.
 
     The model is told by its content, whatever its name. Raises PipelineError where the file is no
@@ -104,7 +107,10 @@ def load(engine: str, model: Path, settings: Settings) -> Session:
     """
     from pipeline.engines import model_file
 
-    found = model_file.identify(model)
+    if isinstance(model, model_file.ModelFile):
+        found = model
+    else:
+        found = model_file.identify(model, settings.cache)
     chosen = _choose(engine, found.kind)
     if settings.precision not in chosen.precisions:
         raise PipelineError(
@@ -113,19 +119,21 @@ def load(engine: str, model: Path, settings: Settings) -> Session:
         )
     if found.quantized and settings.precision != INT8:
         raise PipelineError(
-            f"{model} is an int8 model, and the precision asked for is {settings.precision}",
+            f"{found.path} is an int8 model, and the precision asked for is {settings.precision}",
             f"ask for {INT8}, or give the fp32 model",
         )
     if settings.precision == INT8 and not found.quantized:
-        raise PipelineError(f"{model} is no int8 model", "make one of it with vovnet39_quantize.py")
+        raise PipelineError(
+            f"{found.path} is no int8 model", "make one of it with vovnet39_quantize.py"
+        )
     session = chosen.open_session(found, settings)
     if session.precision != settings.precision:
         raise PipelineError(
-            f"{chosen.name} takes {session.precision} for {model} where {settings.precision} was"
-            " asked for",
+            f"{chosen.name} takes {session.precision} for {found.path} where"
+            f" {settings.precision} was asked for",
             "choose another -precision or -engine",
         )
-    _check(session, model, settings.batch_size)
+    _check(session, found.path, settings.batch_size)
     return session
 
 

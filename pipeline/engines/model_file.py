@@ -5,12 +5,15 @@ The guide's commands name `vovnet39_bs1.om`; where no NPU is, an ONNX model may 
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+from pipeline.engines import cache
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ IR = "OpenVINO IR"
 _OM_MAGIC = b"IMOD"
 _ZIP_MAGIC = b"PK\x03\x04"
 _HEAD = 4096
+_FACTS = 1  # of the form in which what was found out is kept
 # Operators that ONNX, and ONNX Runtime beyond it, have for quantised tensors.
 _QUANTIZED = re.compile(r"(Dynamic)?QuantizeLinear|DequantizeLinear|QLinear\w+|\w+Integer")
 
@@ -35,6 +39,7 @@ class ModelFile:
     `companions` are files that belong to it: external tensors of ONNX, the weights of IR.
     `batch_name` is the name of an ONNX model's dynamic batch, None where it is fixed or nameless.
     `quantized` says whether it holds int8 layers.
+    `content` is the SHA-256 of it all where a cache is in use, else empty.
     """
 
     path: Path
@@ -42,10 +47,16 @@ class ModelFile:
     companions: tuple[Path, ...] = ()
     batch_name: str | None = None
     quantized: bool = False
+    content: str = ""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that it consists of."""
+        return (self.path, *self.companions)
 
 
-def identify(path: Path) -> ModelFile:
-    """Return what `path` holds.
+def identify(path: Path, kept: cache.Cache | None = None) -> ModelFile:
+    """Return what `path` holds; what was found out about an ONNX model stays in the cache `kept`.
 
     Raises PipelineError where it is missing, empty, an offline model for an Ascend card, or
     nothing that is run here; also where a companion is missing or lies outside its folder.
@@ -69,11 +80,16 @@ def identify(path: Path) -> ModelFile:
             "export it first with vovnet39_pth2onnx.py",
         )
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
-        return _identify_ir(path)
-    return _identify_onnx(path)
+        return _identify_ir(path, kept is not None)
+    return _identify_onnx(path) if kept is None else _recall_onnx(path, kept)
 
 
-def _identify_ir(path: Path) -> ModelFile:
+def content_of(model: ModelFile) -> str:
+    """Return the SHA-256 of all that the model consists of, as it is now."""
+    return _content(cache.file_digest(model.path), model.companions)
+
+
+def _identify_ir(path: Path, digested: bool) -> ModelFile:
     try:
         root = ElementTree.parse(path).getroot()
     except ElementTree.ParseError as error:
@@ -87,10 +103,39 @@ def _identify_ir(path: Path) -> ModelFile:
     if not weights.is_file():
         raise PipelineError(f"{path} lacks its weights {weights}", "put both into one folder")
     quantized = any(layer.get("type") == "FakeQuantize" for layer in root.iter("layer"))
-    return ModelFile(path, IR, (weights,), quantized=quantized)
+    found = ModelFile(path, IR, (weights,), quantized=quantized)
+    return replace(found, content=content_of(found)) if digested else found
+
+
+def _recall_onnx(path: Path, kept: cache.Cache) -> ModelFile:
+    """Return what is known of a model of this content; else find it out and keep it."""
+    digest = cache.file_digest(path)
+    name = cache.name_of({"facts": _FACTS, "model": digest})
+    known = kept.find(name)
+    if known is None:
+        facts = _examine_onnx(path)
+        kept.keep(name, json.dumps(facts).encode())
+    else:
+        facts = json.loads(bytes(known))
+    found = _onnx(path, facts)
+    return replace(found, content=_content(digest, found.companions))
+
+
+def _content(digest: str, companions: Iterable[Path]) -> str:
+    return cache.name_of({"files": [digest, *map(cache.file_digest, companions)]})
 
 
 def _identify_onnx(path: Path) -> ModelFile:
+    return _onnx(path, _examine_onnx(path))
+
+
+def _onnx(path: Path, facts: dict[str, Any]) -> ModelFile:
+    companions = _companions(path, facts["locations"])
+    return ModelFile(path, ONNX, companions, facts["batch_name"], facts["quantized"])
+
+
+def _examine_onnx(path: Path) -> dict[str, Any]:
+    """Return what the file itself tells, in a form that JSON can hold."""
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
@@ -105,31 +150,36 @@ def _identify_onnx(path: Path) -> ModelFile:
     if not (model.ir_version and model.opset_import and model.graph.node and model.graph.output):
         raise nothing
     quantized = any(_QUANTIZED.fullmatch(node.op_type) for node in model.graph.node)
-    return ModelFile(path, ONNX, _external_data(path, model), _batch_name(model), quantized)
+    return {
+        "locations": _locations(model),
+        "batch_name": _batch_name(model),
+        "quantized": quantized,
+    }
 
 
-def _external_data(path: Path, model: onnx.ModelProto) -> tuple[Path, ...]:
+def _companions(path: Path, locations: Iterable[str]) -> tuple[Path, ...]:
     """Return the files that hold the model's tensors, all of which lie below its folder."""
-    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
-
     folder = path.parent.resolve()
-    found: dict[str, Path] = {}
-    for tensor in model.graph.initializer:
-        if not uses_external_data(tensor):
-            continue
-        location = ExternalDataInfo(tensor).location
-        if location in found:
-            continue
+    found = []
+    for location in locations:
         file = path.parent / location
         if not file.resolve().is_relative_to(folder):
             raise PipelineError(
-                f"{path} keeps the tensor {tensor.name} outside its folder, in {location}",
+                f"{path} keeps tensors outside its folder, in {location}",
                 "save the model with its data beside it",
             )
         if not file.is_file():
             raise PipelineError(f"{path} lacks its data {file}", "put both into one folder")
-        found[location] = file
-    return tuple(found.values())
+        found.append(file)
+    return tuple(found)
+
+
+def _locations(model: onnx.ModelProto) -> list[str]:
+    """Return where the model's external tensors lie, each file once."""
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+    external = filter(uses_external_data, model.graph.initializer)
+    return list(dict.fromkeys(ExternalDataInfo(tensor).location for tensor in external))
 
 
 def _batch_name(model: onnx.ModelProto) -> str | None:

@@ -26,11 +26,13 @@ class OnnxRuntimeSession:
     """A model in ONNX Runtime on the processor; see `pipeline.engines.Session`.
 
     ONNX Runtime hands inputs over and copies outputs inside its one call, so `executed` covers
-    them. One request: two sessions of half the threads gain nothing in fp32.
+    them. One request: two sessions of half the threads gain nothing in fp32. Nothing is cached: to
+    load a graph that was saved optimised is quicker by less than digesting the model takes.
     """
 
     engine = "onnxruntime"
     requests = 1
+    start = "optimised"
 
     def __init__(self, model: ModelFile, settings: Settings) -> None:
         import onnxruntime

@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import machine
-from pipeline.engines import INT8, Engine, Session, Settings, TensorInfo, failure, usable_threads
+from pipeline.engines import (
+    INT8,
+    Engine,
+    Session,
+    Settings,
+    TensorInfo,
+    cache,
+    failure,
+    model_file,
+    usable_threads,
+)
 from pipeline.engines.model_file import IR, ONNX, ModelFile
 from pipeline.errors import PipelineError
 
@@ -35,23 +45,9 @@ class OpenVinoSession:
         self.version: str = openvino.get_version().split("-")[0]
         core = openvino.Core()
         _check_processor(core, settings.precision)
-        if model.kind == ONNX:
-            # By name of the format: OpenVINO itself goes by the file's extension.
-            frontend = openvino.frontend.FrontEndManager().load_by_framework("onnx")
-            network = frontend.convert(frontend.load(str(model.path)))
-        else:
-            network = core.read_model(model.path, model.companions[0])
-        _fix_batch(network, settings.batch_size)
-        compiled = core.compile_model(
-            network,
-            "CPU",
-            {
-                # Left alone, OpenVINO silently takes bf16 or f16 where the processor has it.
-                "INFERENCE_PRECISION_HINT": _HINTS[settings.precision],
-                "PERFORMANCE_HINT": "LATENCY" if settings.requests == 1 else "THROUGHPUT",
-                "INFERENCE_NUM_THREADS": usable_threads(settings),
-            },
-        )
+        made = _Making(core, model, settings)
+        compiled = made.compiled
+        self.start = made.start
         self.precision = _precision(compiled, settings.precision)
         self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
         best = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
@@ -60,6 +56,7 @@ class OpenVinoSession:
         self.inputs = tuple(map(_tensor_info, compiled.inputs))
         self.outputs = tuple(map(_tensor_info, compiled.outputs))
         self.executed = [(0, 0)] * self.requests
+        self._kept = made.kept  # its weights may lie there; the last to go
 
     def infer(self, request: int, batch: NDArray[Any]) -> list[NDArray[Any]]:
         """Run one batch, straight from the memory of `batch`."""
@@ -78,6 +75,81 @@ class OpenVinoSession:
         """Stop running calls at their next layer."""
         for running in self._requests:
             running.cancel()
+
+
+class _Making:
+    """How a compiled model comes about: from the cache, or compiled and then kept there.
+
+    `kept` is the memory that a model from the cache lies in.
+    """
+
+    def __init__(self, core: Any, model: ModelFile, settings: Settings) -> None:
+        self.start = "compiled"
+        self.kept: memoryview | None = None
+        self._core, self._model, self._settings = core, model, settings
+        self._config: dict[str, Any] = {
+            # Left alone, OpenVINO silently takes bf16 or f16 where the processor has it.
+            "INFERENCE_PRECISION_HINT": _HINTS[settings.precision],
+            "PERFORMANCE_HINT": "LATENCY" if settings.requests == 1 else "THROUGHPUT",
+            "INFERENCE_NUM_THREADS": usable_threads(settings),
+        }
+        if settings.cache is None or not model.content:
+            self.compiled = self._compile()
+            return
+        name = self._name()
+        self.compiled = self._recall(settings.cache, name)
+        if self.compiled is None:
+            self.compiled = self._compile()
+            self._keep(settings.cache, name)
+
+    def _compile(self) -> Any:
+        import openvino
+
+        model = self._model
+        if model.kind == ONNX:
+            # By name of the format: OpenVINO itself goes by the file's extension.
+            frontend = openvino.frontend.FrontEndManager().load_by_framework("onnx")
+            network = frontend.convert(frontend.load(str(model.path)))
+        else:
+            network = self._core.read_model(model.path, model.companions[0])
+        _fix_batch(network, self._settings.batch_size)
+        return self._core.compile_model(network, "CPU", self._config)
+
+    def _name(self) -> str:
+        """Return the name of the entry: all that the compiled model depends on goes in."""
+        import openvino
+
+        facts = {
+            "model": self._model.content,
+            "batch_size": self._settings.batch_size,
+            "config": self._config,
+            "openvino": openvino.get_version(),
+            "processor": machine.processor(),
+            "capabilities": sorted(self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
+        }
+        return cache.name_of(facts)
+
+    def _recall(self, kept: cache.Cache, name: str) -> Any:
+        import openvino
+
+        found = kept.find(name)
+        if found is None:
+            return None
+        blob = openvino.Tensor(np.frombuffer(found, np.uint8), shared_memory=True)
+        try:
+            compiled = self._core.import_model(blob, "CPU", self._config)
+        except RuntimeError:  # OpenVINO judges anew whether it can; what it cannot, it compiles
+            return None
+        self.start, self.kept = "from the cache", found
+        return compiled
+
+    def _keep(self, kept: cache.Cache, name: str) -> None:
+        """Keep the compiled model unless its files have changed while it was made."""
+        if model_file.content_of(self._model) != self._model.content:
+            self.start = "compiled, not cached (the model was changed meanwhile)"
+            return
+        refused = kept.keep(name, self.compiled.export_model().getvalue())
+        self.start = f"compiled, not cached ({refused})" if refused else "compiled, then cached"
 
 
 def _check_processor(core: Any, precision: str) -> None:

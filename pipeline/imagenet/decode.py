@@ -29,14 +29,16 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def load_pixels(path: Path) -> Picture:
+def load_pixels(path: Path, data: bytes | None = None) -> Picture:
     """Return the picture at `path` as the faster decoder leaves it.
 
     A uint8 array (height, width, 3), or a PIL image in mode RGB; the pixels are the same. Metadata
     that asks for a rotation is passed over, and of an animation the first frame is taken, as
-    torchvision does. Raises PipelineError where the file cannot be decoded.
+    torchvision does. `data` is the file's content, if it has been read already. Raises
+    PipelineError where the file cannot be decoded.
     """
-    data = _read(path)
+    if data is None:
+        data = read(path)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             pixels = _plain_jpeg(data, image)
@@ -77,7 +79,8 @@ def _plain_jpeg(data: bytes, image: Image.Image) -> Picture | None:
     return pixels  # type: ignore[no-any-return]
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
+    """Return the content of a file; PipelineError where it cannot be read."""
     _refuse_special(path)
     try:
         return path.read_bytes()

@@ -42,20 +42,23 @@ def normalise(
     return _look_up(cv2.split(pixels), out)
 
 
-def prepare(path: Path, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+def prepare(
+    path: Path, out: NDArray[np.float32] | None = None, data: bytes | None = None
+) -> NDArray[np.float32]:
     """Return the picture at `path` as normalised float32 (3, 224, 224), in `out` if given.
 
-    Raises PipelineError where the file cannot be decoded; `out` is then as it was.
+    `data` is the file's content, if it has been read already. Raises PipelineError where the file
+    cannot be decoded; `out` is then as it was.
     """
-    return _look_up(_planes(resize_and_crop(load_pixels(path))), out)
+    return _look_up(_planes(resize_and_crop(load_pixels(path, data))), out)
 
 
-def prepare_pixels(path: Path) -> NDArray[np.uint8]:
+def prepare_pixels(path: Path, data: bytes | None = None) -> NDArray[np.uint8]:
     """Return the picture at `path` resized and cropped, not normalised: uint8 (224, 224, 3).
 
-    Raises PipelineError where the file cannot be decoded.
+    `data` as in `prepare`. Raises PipelineError where the file cannot be decoded.
     """
-    return crop_pixels(load_pixels(path))
+    return crop_pixels(load_pixels(path, data))
 
 
 def _planes(rows: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

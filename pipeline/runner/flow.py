@@ -31,12 +31,16 @@ _MOST_SLOTS = 32
 
 @dataclass
 class Batch:
-    """One slot of the ring: `count` real samples, of which the first is sample `first`."""
+    """One slot of the ring: `count` real samples, of which the first is sample `first`.
+
+    `files` is what a source has read and not prepared yet.
+    """
 
     tensor: NDArray[Any]
     first: int = 0
     count: int = 0
     outputs: Sequence[NDArray[Any]] = field(default_factory=list)
+    files: list[bytes] = field(default_factory=list)
 
 
 class Source(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import engines, machine, record
-from pipeline.engines import Session, Settings
+from pipeline.engines import Session, Settings, cache, model_file
 from pipeline.runner import waiting
 
 _SEED = 20200224
@@ -24,6 +24,7 @@ class Loaded:
     """A session that has been warmed up; `outputs` are those of its first inference."""
 
     session: Session
+    model: model_file.ModelFile
     load_s: float
     first_inference_ms: float
     warmup: int
@@ -34,7 +35,7 @@ class Loaded:
         s = self.session
         return (
             f"engine {s.engine} {s.version}, precision {s.precision}, threads {s.threads},"
-            f" requests {s.requests}, load {self.load_s:.3f} s,"
+            f" requests {s.requests}, load {self.load_s:.3f} s ({s.start}),"
             f" first inference {self.first_inference_ms:.3f} ms, warm-up {self.warmup}"
         )
 
@@ -48,6 +49,7 @@ class Loaded:
             "threads": s.threads,
             "requests": s.requests,
             "load_s": round(self.load_s, 6),
+            "start": s.start,
             "first_inference_ms": round(self.first_inference_ms, 6),
             "warmup_inferences": self.warmup,
             "machine": machine.describe(),
@@ -57,10 +59,14 @@ class Loaded:
 def load(engine: str, model: Path, settings: Settings, warmup: int) -> Loaded:
     """Load a model and run it `warmup` times in each request, all at once, on random data.
 
-    The first inference runs in any case, alone: it shows what the outputs look like.
+    The first inference runs in any case, alone: it shows what the outputs look like. Compiled
+    models are kept in the user's cache folder.
     """
     started = time.perf_counter()
-    session = engines.load(engine, model, settings)
+    folder = cache.default_folder()
+    settings = replace(settings, cache=None if folder is None else cache.Cache(folder))
+    found = model_file.identify(model, settings.cache)
+    session = engines.load(engine, found, settings)
     load_s = time.perf_counter() - started
     batch = random_batch(session, settings.batch_size)
 
@@ -81,7 +87,7 @@ def load(engine: str, model: Path, settings: Settings, warmup: int) -> Loaded:
     first_ms, outputs = waiting.call(first, session.cancel)
     waiting.call(warm_all, session.cancel)
     done = max(1, warmup) + (session.requests - 1) * warmup
-    return Loaded(session, load_s, first_ms, done, outputs)
+    return Loaded(session, found, load_s, first_ms, done, outputs)
 
 
 def random_batch(session: Session, batch_size: int) -> NDArray[Any]:
