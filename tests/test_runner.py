@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,12 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline import record
 from pipeline.engines import TensorInfo
 from pipeline.errors import PipelineError
+from pipeline.imagenet import transform
 from pipeline.runner import sinks, timing, waiting
 from pipeline.runner.flow import Batch, Flow
-from pipeline.runner.sources import TensorFiles
+from pipeline.runner.sources import ImageFiles, TensorFiles
 from pipeline.runner.timing import Interval, Measured, Span, covered_ns, dataset_perf, pure_perf
+from tests import images, models
+from tests.conftest import PROJECT
 
 SHAPE = (3, 4, 4)
 
@@ -27,7 +34,7 @@ SHAPE = (3, 4, 4)
 class Doubling:
     """A session whose output is twice the input, flat, and the first value on its own."""
 
-    engine, version, precision, threads = "doubling", "1", "fp32", 1
+    engine, version, precision, threads, start = "doubling", "1", "fp32", 1, "at once"
 
     def __init__(self, batch_size: int, requests: int = 1) -> None:
         self.requests = requests
@@ -364,3 +371,100 @@ def test_pure_figures_are_means_of_rates_and_of_latencies() -> None:
     assert perf.rate == pytest.approx((2000 + 2000 / 3) / 2)
     assert perf.latency_ms == pytest.approx(1.0)
     assert timing.pure_perf([10**6], 1).rate == pytest.approx(1000)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_a_picture_is_read_once(dtype: str, tmp_path: Path) -> None:
+    """What was read is what is decoded, whatever becomes of the file in between."""
+    shape = (3, 224, 224) if dtype == "float32" else (224, 224, 3)
+    paths = [tmp_path / f"{i}.jpg" for i in range(3)]
+    for seed, path in enumerate(paths):
+        path.write_bytes(images.jpeg(images.photo(260, 240, seed)))
+    whole = transform.prepare if dtype == "float32" else transform.prepare_pixels
+    wanted = [whole(path) for path in paths[1:]]
+    source = ImageFiles([str(path) for path in paths])
+    batch = Batch(np.zeros((4, *shape), dtype), first=1, count=2)
+    source.read(batch)
+    for path in paths:
+        path.unlink()
+    source.prepare(batch)
+    for row, picture in enumerate(wanted):
+        np.testing.assert_array_equal(batch.tensor[row], picture)
+    assert batch.files == []
+
+
+def run_stage(folder: Path, script: str, *words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(PROJECT / f"{script}.py"), *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_pixels_and_floats_come_to_the_same_answers_in_both_engines(tmp_path: Path) -> None:
+    """From pictures to TopN, the normalisation once outside the model and once inside."""
+    import torch
+
+    from models_vovnet import vovnet
+
+    torch.manual_seed(5)
+    network = vovnet.build("vovnet27_slim")
+    with torch.no_grad():
+        network.train()(torch.randn(4, 3, 224, 224))  # or batch norm would leave numbers vanish
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    (tmp_path / "pictures").mkdir()
+    labels = []
+    for seed in range(10):
+        name = f"picture{seed}.jpg"
+        picture = images.photo(280 + 9 * seed, 300, seed)
+        (tmp_path / "pictures" / name).write_bytes(images.jpeg(picture))
+        labels.append(f"{name} {seed * 100}\n")
+    (tmp_path / "labels.txt").write_text("".join(labels))
+    answers = {}
+    for dtype in ("float32", "uint8"):
+        words = ("net.pth", f"{dtype}.onnx", "--arch", "vovnet27_slim", "--input", dtype)
+        run_stage(tmp_path, "vovnet39_pth2onnx", *words)
+        run_stage(tmp_path, "vovnet_torch_preprocess", "pictures", dtype, "--dtype", dtype)
+        run_stage(tmp_path, "get_info", "bin", dtype, f"{dtype}.info", "224", "224")
+        for engine in ("onnxruntime", "openvino"):
+            given = ("-batch_size=4", "-dump=npy", f"-engine={engine}", f"-om_path={dtype}.onnx")
+            run_stage(tmp_path, "benchmark", *given, f"-input_text_path={dtype}.info")
+            dumps = "result/dumpOutput_device0"
+            scores = np.load(tmp_path / dumps / "results_1.npy")
+            run_stage(tmp_path, "vision_metric_ImageNet", dumps, "labels.txt", ".", "result.json")
+            top = np.argsort(-scores, axis=1)[:, :5]
+            answers[dtype, engine] = (scores, top, (tmp_path / "result.json").read_text())
+    scores, top, line = answers["float32", "onnxruntime"]
+    assert len({tuple(row) for row in top}) > 1, "one answer for all pictures shows nothing"
+    for others, other_top, other_line in answers.values():
+        np.testing.assert_allclose(others, scores, atol=1e-4 * np.abs(scores).max())
+        np.testing.assert_array_equal(other_top, top)
+        assert other_line == line
+
+
+def test_starts_at_the_same_time_share_one_cache(tmp_path: Path) -> None:
+    models.save_classifier(tmp_path / "m.onnx", size=32)
+    command = [sys.executable, str(PROJECT / "benchmark.py"), "-round=2", "-om_path=m.onnx"]
+    environment = os.environ | {"VOVNET39_CACHE": "a cache"}
+
+    def start(device: int) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*command, f"-device_id={device}"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    for process in [start(device) for device in range(3)]:
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+    out, _ = start(3).communicate()
+    assert "(from the cache)" in out
+    made = record.load(tmp_path / "result/PureInfer_perf_of_m_in_device_3.txt")
+    assert made is not None
+    assert made["details"]["start"] == "from the cache"
+    assert len(list((tmp_path / "a cache").iterdir())) == 2, "the model, and what is known of it"
