@@ -16,6 +16,7 @@ take one dash or two, and `-name=value` or `-name value`.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -159,6 +160,9 @@ def _add_own_flags(parser: ToolParser) -> None:
 
 def call(args: argparse.Namespace) -> door.Verdict:
     """Run what the flags ask for."""
+    # NumPy's products belong to the decoding threads; NumPy's own threads would only wait, busily,
+    # on the engine's cores. Read when NumPy is loaded, which is after this.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     return _pure(args) if args.round else _dataset(args)
 
 

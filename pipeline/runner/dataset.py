@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import atomic, engines, progress, record
-from pipeline.engines import Settings, model_file
+from pipeline.engines import Settings
 from pipeline.formats import perf
 from pipeline.runner import inputs, loading, sinks
 from pipeline.runner.flow import Flow, Sink, Source
@@ -80,7 +80,7 @@ def run(job: Job) -> Outcome:
     names = [info.name for info in session.outputs]
     sinks.check_outputs(loaded.outputs, names, job.batch_size)
     job.dump_folder.mkdir(parents=True, exist_ok=True)
-    made = _begin(job, given)
+    made = _begin(job, given, loaded)
     with record.keeping(made):
         made.details |= {
             **loaded.details(),
@@ -97,11 +97,10 @@ def run(job: Job) -> Outcome:
     return Outcome(figures, measured, loaded, verified)
 
 
-def _begin(job: Job, given: inputs.Inputs) -> record.Run:
-    model = model_file.identify(job.model)
+def _begin(job: Job, given: inputs.Inputs, loaded: Loaded) -> record.Run:
     return record.Run(
         stage="benchmark",
-        inputs=[model.path, *model.companions, job.info, *given.recorded_folders(job.dump_folder)],
+        inputs=[*loaded.model.files, job.info, *given.recorded_folders(job.dump_folder)],
         outputs=[job.dump_folder, job.perf_file],
         settings={
             "mode": "dataset",

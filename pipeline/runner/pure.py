@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import atomic, engines, record
-from pipeline.engines import Settings, model_file
+from pipeline.engines import Settings
 from pipeline.formats import perf
 from pipeline.runner import inputs, loading, waiting
 from pipeline.runner.loading import Loaded
@@ -58,10 +58,9 @@ def run(job: Job) -> Outcome:
     session = loaded.session
     inputs.check_size(session.inputs[0], job.width, job.height)
     job.results.mkdir(parents=True, exist_ok=True)
-    found = model_file.identify(job.model)
     made = record.Run(
         stage="benchmark",
-        inputs=[found.path, *found.companions],
+        inputs=list(loaded.model.files),
         outputs=[job.perf_file],
         settings={
             "mode": "pure inference",
