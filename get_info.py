@@ -11,7 +11,6 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from cli import door
 
@@ -36,8 +35,8 @@ def build_parser() -> door.Parser:
         "  python3 get_info.py jpg /data/imagenet/val ./vovnet_val_jpg.info",
     )
     parser.add_argument("mode", type=door.choice("bin", "jpg"), metavar="MODE", help="bin or jpg")
-    parser.add_argument("folder", metavar="DIR", help="the folder to list")
-    parser.add_argument("info", type=Path, metavar="OUT", help="the info file to write")
+    parser.add_argument("folder", type=door.path_text, metavar="DIR", help="the folder to list")
+    parser.add_argument("info", type=door.path, metavar="OUT", help="the info file to write")
     size = door.whole_number(1, 100_000)
     parser.add_argument(
         "width", type=size, nargs="?", metavar="W", help="bin only: width of the network's input"

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from cli import door
 
@@ -29,20 +28,20 @@ def build_parser() -> door.Parser:
         __doc__ or "",
         "python3 vision_metric_ImageNet.py result/dumpOutput_device0/ val_label.txt ./ result.json",
     )
-    parser.add_argument("dump", type=Path, metavar="DUMP", help="folder of dumps")
-    parser.add_argument("labels", type=Path, metavar="LABELS", help="label file")
-    parser.add_argument("outdir", type=Path, metavar="OUTDIR", help="folder of the result")
+    parser.add_argument("dump", type=door.path, metavar="DUMP", help="folder of dumps")
+    parser.add_argument("labels", type=door.path, metavar="LABELS", help="label file")
+    parser.add_argument("outdir", type=door.path, metavar="OUTDIR", help="folder of the result")
     parser.add_argument("name", type=_file_name, metavar="NAME", help="name of the result")
     return parser
 
 
 def call(args: argparse.Namespace) -> door.Verdict:
-    import os
     """Score, write the result and print the figures."""
+    import os
     import time
+
     # Nothing here multiplies matrices, and OpenBLAS's threads wait for it at full load.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
     from pipeline import scoring
 
     started = time.perf_counter()
@@ -53,9 +52,9 @@ def call(args: argparse.Namespace) -> door.Verdict:
         line = f"Top{place + 1} accuracy: {round(accuracy * 100, 2)}%"
         if place == 0:
             line += f" ({score.hits[0]} of {score.images}, 95% interval {low} to {high})"
-        _say(line)
+        door.say(line)
     if comparison := scoring.compare(score):
-        _say(comparison)
+        door.say(comparison)
     seconds = time.perf_counter() - started
     return door.Verdict(f"{', '.join(scoring.describe(score))} in {seconds:.2f} s -> {target}")
 
@@ -64,10 +63,6 @@ def _file_name(text: str) -> str:
     if not text or text in (".", "..") or "/" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is no file name; the folder goes before it")
     return text
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
 
 
 if __name__ == "__main__":

@@ -23,11 +23,11 @@ def build_parser() -> door.Parser:
     parser = door.Parser(__doc__ or "", EXAMPLE)
     parser.add_argument(
         "weights",
-        type=Path,
+        type=door.path,
         metavar="WEIGHTS",
         help="checkpoint (.pth): plain, DataParallel's or a training checkpoint",
     )
-    parser.add_argument("onnx", type=Path, metavar="ONNX", help="file to write")
+    parser.add_argument("onnx", type=door.path, metavar="ONNX", help="file to write")
     parser.add_argument(
         "--arch",
         type=door.choice("vovnet27_slim", "vovnet39", "vovnet57"),
@@ -36,7 +36,7 @@ def build_parser() -> door.Parser:
         help="member of the family: vovnet27_slim, vovnet39 or vovnet57",
     )
     parser.add_argument(
-        "--batch-size", type=door.whole_number(1), metavar="N", help="fix the batch size to N"
+        "--batch-size", type=door.whole_number(1, 1024), metavar="N", help="fix the batch size to N"
     )
     parser.add_argument(
         "--input",

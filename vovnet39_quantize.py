@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from cli import door, gate_options
 
@@ -25,14 +24,14 @@ EXAMPLE = (
 def build_parser() -> door.Parser:
     """Return the parser of this stage."""
     parser = door.Parser(__doc__ or "", EXAMPLE)
-    parser.add_argument("model", type=Path, metavar="MODEL", help="fp32 ONNX model")
+    parser.add_argument("model", type=door.path, metavar="MODEL", help="fp32 ONNX model")
     parser.add_argument(
         "calibration",
-        type=Path,
+        type=door.path,
         metavar="CALIBRATION",
         help="info file of prepared pictures; ranges come from --images of them, spread evenly",
     )
-    parser.add_argument("int8", type=Path, metavar="INT8", help="ONNX file to write")
+    parser.add_argument("int8", type=door.path, metavar="INT8", help="ONNX file to write")
     parser.add_argument(
         "--images",
         type=door.whole_number(32),
@@ -56,7 +55,7 @@ def build_parser() -> door.Parser:
     )
     parser.add_argument(
         "--judge",
-        type=Path,
+        type=door.path,
         metavar="INFO",
         help="info file of held-out pictures (default: the other pictures of CALIBRATION)",
     )

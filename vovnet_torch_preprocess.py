@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from cli import door
 from pipeline.machine import usable_cores
@@ -24,8 +23,8 @@ def build_parser() -> door.Parser:
     parser = door.Parser(
         __doc__, "python3 vovnet_torch_preprocess.py /data/imagenet/val ./prep_dataset"
     )
-    parser.add_argument("source", type=Path, metavar="SRC", help="folder with the images")
-    parser.add_argument("target", type=Path, metavar="DST", help="folder for the .bin files")
+    parser.add_argument("source", type=door.path, metavar="SRC", help="folder with the images")
+    parser.add_argument("target", type=door.path, metavar="DST", help="folder for the .bin files")
     parser.add_argument(
         "--workers",
         type=door.whole_number(1, 1024),
@@ -58,11 +57,11 @@ def call(args: argparse.Namespace) -> door.Verdict:
 
     made = prepare_folder(args.source, args.target, args.workers, args.limit, args.dtype)
     for path, reason in made.refused[:SHOWN]:
-        print(_printable(f"refused: {path} {reason}"), file=sys.stderr)  # noqa: T201
+        door.complain(f"refused: {path} {reason}")
     if len(made.refused) > SHOWN:
         where = record.path_of(args.target)
         left = len(made.refused) - SHOWN
-        print(f"refused: {left} more, all of them in {where}", file=sys.stderr)  # noqa: T201
+        door.complain(f"refused: {left} more, all of them in {where}")
     total = made.done + len(made.refused)
     text = f"{made.done} of {total} images prepared"
     if made.refused:
@@ -74,10 +73,6 @@ def call(args: argparse.Namespace) -> door.Verdict:
     if made.labels:
         text += f", labels in {made.labels}"
     return door.Verdict(text, good=not made.refused)
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 if __name__ == "__main__":

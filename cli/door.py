@@ -9,15 +9,36 @@ from __future__ import annotations
 import argparse
 import difflib
 import errno
+import io
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, one_line
+
+_SPACE = "free some space or choose another folder"
+_TRACEBACK = "run again with -v for the traceback"
+# What to do next after an error of the operating system.
+_NEXT = {
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.EACCES: "check the permissions",
+    errno.EPERM: "check the permissions",
+    errno.EROFS: "choose a folder that can be written",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path",
+    errno.EISDIR: "give a file, not a folder",
+    errno.EEXIST: "move it, or give another name",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ELOOP: "mend the link, which leads back to itself",
+    errno.EIO: "look into the system's log: the medium may be failing",
+}
 
 EXIT_GOOD = 0
 EXIT_FAILED = 1
@@ -66,7 +87,13 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Leave with the usage code after one line."""
-        self.exit(EXIT_USAGE, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+        self.exit(EXIT_USAGE, one_line(f"{self.prog}: error: {message}; see {self.prog} --help"))
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Leave with `status` after one line, if there is one to say."""
+        if message:
+            _print(message, sys.stderr)
+        sys.exit(status)
 
     def _closest(self, word: str) -> str:
         options = [name for action in self._actions for name in action.option_strings]
@@ -117,12 +144,53 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
     return parse
 
 
+def path(text: str) -> Path:
+    """Return `text` as a path: an argparse type that refuses what never means a file."""
+    return Path(path_text(text))
+
+
+def path_text(text: str) -> str:
+    """Return `text` as it is, an argparse type as `path`, for who keeps a leading `./`."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    if text == "~" or text.startswith("~/"):
+        # As in -om_path=~/x. Taken as it is, it would become a folder of that name.
+        raise argparse.ArgumentTypeError(
+            f"the shell has not expanded the ~ in {text!r}; write $HOME{text[1:]}"
+        )
+    return text
+
+
+def say(text: str) -> None:
+    """Print one line of a stage's result to stdout."""
+    _print(one_line(text), sys.stdout)
+
+
+def complain(text: str) -> None:
+    """Print one line of what went wrong to stderr; `--quiet` does not silence it."""
+    _print(one_line(text), sys.stderr)
+
+
 def enter(
     parser: Parser,
     call: Callable[[argparse.Namespace], Verdict],
     argv: Sequence[str] | None = None,
 ) -> int:
     """Parse the arguments, make the one call, print its verdict; return the exit code."""
+    mend_streams()
+    try:
+        return _enter(parser, call, argv)
+    except OSError:
+        return EXIT_FAILED  # the reader left (`| head`), or stderr is full: nobody to tell
+    finally:
+        _empty_streams()
+
+
+def _enter(
+    parser: Parser,
+    call: Callable[[argparse.Namespace], Verdict],
+    argv: Sequence[str] | None,
+) -> int:
     args = parser.parse(argv)
     if args.quiet:
         from pipeline import progress
@@ -130,22 +198,19 @@ def enter(
         progress.silence()
     try:
         verdict = call(args)
-        stream = sys.stderr if verdict.aside else sys.stdout
         word = "OK" if verdict.good else "FAILED"
-        print(f"{word}: {verdict.text}", file=stream, flush=True)
+        _print(one_line(f"{word}: {verdict.text}"), sys.stderr if verdict.aside else sys.stdout)
         return EXIT_GOOD if verdict.good else EXIT_FAILED
     except KeyboardInterrupt:
-        _say(parser.prog, "interrupted; what was complete is kept, the same command starts again")
+        again = "what was complete is kept, the same command starts again"
+        complain(f"{parser.prog}: error: interrupted; {again}")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our stdout left (`| head`). Point stdout at nothing, so that the
-        # interpreter's own flush at exit does not complain once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
+        raise
     except Exception as error:
         if args.verbose:
             traceback.print_exc()
-        _say(parser.prog, _one_line(error))
+        complain(f"{parser.prog}: error: {_one_line(error)}")
         return EXIT_FAILED
 
 
@@ -157,19 +222,50 @@ def _one_line(error: Exception) -> str:
         env = Path(__file__).resolve().parent.parent / "env.sh"
         return f"the Python package {error.name!r} is not installed; first run: source {env}"
     if isinstance(error, OSError) and error.strerror:
-        where = f": {error.filename}" if error.filename else ""
-        hint = {
-            errno.ENOSPC: "; free some space or choose another folder",
-            errno.EDQUOT: "; free some space or choose another folder",
-            errno.EACCES: "; check the permissions",
-            errno.EROFS: "; choose a folder that can be written",
-        }.get(error.errno or 0, "")
-        return f"{error.strerror}{where}{hint}"
+        where = f": {os.fsdecode(error.filename)}" if error.filename else ""
+        return f"{error.strerror}{where}; {_NEXT.get(error.errno or 0, _TRACEBACK)}"
     if isinstance(error, MemoryError):
         return "out of memory; use a smaller batch or fewer workers"
     text = " ".join(str(error).split())
-    return f"unexpected {type(error).__name__}: {text[:300]}; run again with -v for the traceback"
+    return f"unexpected {type(error).__name__}: {text[:300]}; {_TRACEBACK}"
 
 
-def _say(prog: str, message: str) -> None:
-    print(f"{prog}: error: {message}", file=sys.stderr, flush=True)  # noqa: T201
+def _print(line: str, stream: TextIO) -> None:
+    try:
+        print(line, file=stream, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        error.filename = "the output" if stream is sys.stdout else "the messages"
+        raise
+
+
+def mend_streams() -> None:
+    """Make every stream one that takes whatever there is to say.
+
+    A closed one (`>&-`) is replaced by the null device: else the next file that is opened would
+    get its number, and whatever a library prints would go into that file. What a stream cannot
+    encode it shows escaped.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is given out first, and this is the lowest.
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _empty_streams() -> None:
+    """Point a stream that takes no more at nothing, or the interpreter complains of it at exit."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from cli import door
 from pipeline import engines
@@ -19,7 +18,7 @@ def add_to(parser: door.Parser) -> None:
         help="held-out pictures to judge on, at most; 300 is the least that can tell",
     )
     parser.add_argument(
-        "--labels", type=Path, metavar="FILE", help="label file of the held-out pictures"
+        "--labels", type=door.path, metavar="FILE", help="label file of the held-out pictures"
     )
     parser.add_argument(
         "--max-drop",

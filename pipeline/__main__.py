@@ -24,7 +24,7 @@ def sample(argv: list[str]) -> int:
         "python3 -m pipeline sample work/sample",
     )
     parser.prog = "python3 -m pipeline sample"
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where to make it")
+    parser.add_argument("folder", type=door.path, metavar="FOLDER", help="where to make it")
 
     def call(args: argparse.Namespace) -> door.Verdict:
         from pipeline.sample import make_sample
@@ -41,7 +41,7 @@ def current(argv: list[str]) -> int:
     from pipeline import record
 
     if len(argv) < 2:
-        sys.stderr.write("usage: python3 -m pipeline current OUTPUT SCRIPT [ARGUMENT ...]\n")
+        door.complain("usage: python3 -m pipeline current OUTPUT SCRIPT [ARGUMENT ...]")
         return door.EXIT_USAGE
     output, script, *arguments = argv
     command = [str(Path(script).absolute()), *arguments]
@@ -55,7 +55,9 @@ def summary(argv: list[str]) -> int:
         "python3 -m pipeline summary result_bs1.json result/perf_vision_batchsize_1_device_0.txt",
     )
     parser.prog = "python3 -m pipeline summary"
-    parser.add_argument("files", type=Path, nargs="+", metavar="RESULT PERF", help="two at a time")
+    parser.add_argument(
+        "files", type=door.path, nargs="+", metavar="RESULT PERF", help="two at a time"
+    )
 
     def call(args: argparse.Namespace) -> door.Verdict:
         from pipeline import summary as table
@@ -86,13 +88,19 @@ def judge(argv: list[str]) -> int:
         "python3 -m pipeline judge vovnet39.onnx prep_bin.info --labels val_label.txt",
     )
     parser.prog = "python3 -m pipeline judge"
-    parser.add_argument("model", type=Path, metavar="MODEL", help="fp32 model")
-    parser.add_argument("info", type=Path, metavar="INFO", help="info file of prepared pictures")
+    parser.add_argument("model", type=door.path, metavar="MODEL", help="fp32 model")
+    parser.add_argument(
+        "info", type=door.path, metavar="INFO", help="info file of prepared pictures"
+    )
     parser.add_argument(
         "--precision", type=door.choice("bf16"), default="bf16", metavar="P", help="to judge: bf16"
     )
-    parser.add_argument("--int8", type=Path, metavar="FILE", help="judge this int8 model instead")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures there, as JSON")
+    parser.add_argument(
+        "--int8", type=door.path, metavar="FILE", help="judge this int8 model instead"
+    )
+    parser.add_argument(
+        "--out", type=door.path, metavar="FILE", help="write the figures there, as JSON"
+    )
     gate_options.add_to(parser)
 
     def call(args: argparse.Namespace) -> door.Verdict:
@@ -112,6 +120,7 @@ COMMANDS = {"sample": sample, "current": current, "summary": summary, "judge": j
 
 def main(argv: list[str]) -> int:
     """Hand over to the named command."""
+    door.mend_streams()
     if argv and argv[0] in COMMANDS:
         return COMMANDS[argv[0]](argv[1:])
     if argv and argv[0] in ("-h", "--help"):
@@ -119,9 +128,9 @@ def main(argv: list[str]) -> int:
         return door.EXIT_GOOD
     word = argv[0] if argv else "nothing"
     close = door.did_you_mean(word, list(COMMANDS))
-    sys.stderr.write(
+    door.complain(
         f"pipeline: error: {word!r} is not one of {', '.join(COMMANDS)}{close}; "
-        "see python3 -m pipeline --help\n"
+        "see python3 -m pipeline --help"
     )
     return door.EXIT_USAGE
 

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pipeline.errors import one_line
+
 HEARTBEAT_S = 10.0
 
 _silent = False
@@ -21,7 +23,7 @@ def silence() -> None:
 def note(text: str) -> None:
     """Write one line about the work to stderr, unless silenced."""
     if not _silent:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(one_line(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 @contextmanager
