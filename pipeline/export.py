@@ -24,7 +24,7 @@ from torch.jit._trace import TracerWarning
 
 from models_vovnet import checkpoint
 from models_vovnet.checkpoint import Checkpoint
-from pipeline import atomic, machine, record
+from pipeline import atomic, machine, places, record
 from pipeline.errors import PipelineError
 from pipeline.imagenet import CROP, MEAN, STD
 
@@ -149,12 +149,7 @@ def check_paths(weights: Path, target: Path) -> None:
     """Raise PipelineError before the work where its result could not be written."""
     if weights.is_dir():
         raise PipelineError(f"{weights}: is a folder", "give a checkpoint file (.pth)")
-    if target.is_dir():
-        raise PipelineError(f"{target}: is a folder", "give the name of the ONNX file")
-    if not target.parent.is_dir():
-        raise PipelineError(f"{target.parent}: no such folder", "make it first")
-    if target.exists() and weights.exists() and target.samefile(weights):
-        raise PipelineError(f"{target}: is the checkpoint itself", "give the ONNX another name")
+    places.check_file(target, [weights])
 
 
 def _for_input(network: nn.Module, input_kind: str) -> nn.Module:

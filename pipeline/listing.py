@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import record
+from pipeline import places, record
 from pipeline.errors import PipelineError
 from pipeline.formats.info import InfoLine, write_info
 
@@ -77,6 +77,9 @@ def list_pictures(folder: str, info: Path) -> Listed:
 def _write(
     folder: Path, info: Path, lines: list[InfoLine], settings: record.Json, remarks: list[str]
 ) -> Listed:
+    places.check_file(
+        info, [Path(line.path) for line in lines if Path(line.path).name == info.name]
+    )
     with record.keeping(record.Run(STAGE, [folder], [info], settings, ["Pillow"])) as run:
         write_info(info, lines)
         run.counts = {"listed": len(lines)}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pipeline import progress, record, workers
+from pipeline import places, progress, record, workers
 from pipeline.errors import PipelineError
 from pipeline.imagenet import CROP, MEAN, RESIZE, STD
 from pipeline.imagenet.folder import ImageItem, ImageSet, find_images
@@ -56,7 +56,7 @@ def prepare_folder(
     labels = target / LABEL_FILE if images.classes else None
     planned = [f"{item.stem}.bin" for item in images.items] + ([LABEL_FILE] if labels else [])
     stale = _stale_files(target, planned)
-    target.mkdir(parents=True, exist_ok=True)
+    places.make_folder(target)
     run = record.Run(
         STAGE,
         [source],

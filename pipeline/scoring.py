@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import atomic, dump_folder, machine, progress, published, record, shares
+from pipeline import atomic, dump_folder, machine, places, progress, published, record, shares
 from pipeline.dump_folder import Block, Dumps
 from pipeline.errors import PipelineError
 from pipeline.formats import result
@@ -76,10 +76,7 @@ def score_to_file(dumps: Path, labels_file: Path, target: Path) -> Score:
     """
     if not dumps.is_dir():
         raise PipelineError(f"{dumps} is no folder", "give the one that benchmark.py filled")
-    if target.is_dir():
-        raise PipelineError(f"{target} is a folder", "give the result another name")
-    if target.exists() and labels_file.exists() and target.samefile(labels_file):
-        raise PipelineError(f"{target} is the label file", "give the result another name")
+    places.check_file(target, [labels_file], make_parent=True)
     run = record.Run(
         stage="vision_metric_ImageNet",
         inputs=[dumps, labels_file],
@@ -95,7 +92,7 @@ def score_to_file(dumps: Path, labels_file: Path, target: Path) -> Score:
             "top1_interval_95": [round(end, 6) for end in found.top1_interval],
         }
         run.verdict = ", ".join(describe(found))
-        target.parent.mkdir(parents=True, exist_ok=True)
+        places.make_folder(target.parent)
         atomic.write_text(target, result.to_text(found.images, found.classes, found.accuracies))
     return found
 

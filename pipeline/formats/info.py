@@ -6,6 +6,7 @@ relative to the folder that the tool is started in, or absolute. Source: the gui
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +35,11 @@ def read_info(path: Path) -> list[InfoLine]:
     the guide's own listing has them. Raises PipelineError, naming file and line, for anything else.
     """
     try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        text = os.fsdecode(path.read_bytes())
     except OSError as error:
-        raise PipelineError(f"{path} cannot be read: {error.strerror}") from error
+        raise PipelineError(
+            f"{path} cannot be read: {error.strerror}", "give an info file, made by get_info.py"
+        ) from error
     lines = [
         _parse(line, f"{path}:{number}")
         for number, line in enumerate(text.split("\n"), 1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import atomic, engines, record
+from pipeline import atomic, engines, places, record
 from pipeline.engines import Settings
 from pipeline.formats import perf
 from pipeline.runner import inputs, loading, waiting
@@ -53,11 +53,12 @@ def run(job: Job) -> Outcome:
 
     One inference is in flight at a time, on all threads, so that a round's time is a latency.
     """
+    places.check_file(job.perf_file, [job.model], make_parent=True)
     settings = Settings(job.batch_size, job.threads, job.precision, requests=1)
     loaded = loading.load(job.engine, job.model, settings, job.warmup)
     session = loaded.session
     inputs.check_size(session.inputs[0], job.width, job.height)
-    job.results.mkdir(parents=True, exist_ok=True)
+    places.make_folder(job.results)
     made = record.Run(
         stage="benchmark",
         inputs=list(loaded.model.files),

@@ -4,7 +4,8 @@ The array form keeps these files in the dump folder:
 
 - `results_<k>.npy`, k from 1 per model output: sample by sample, shape (samples, ...) and dtype as
   the model gives them;
-- `results.names`: line i is the stem of row i, UTF-8, in the order of the info file.
+- `results.names`: line i is the stem of row i, in the bytes that a file's name has, in the order of
+  the info file.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import atomic, machine, progress, record
+from pipeline import atomic, machine, places, progress, record
 from pipeline.errors import PipelineError
 from pipeline.imagenet.labels import write_labels
 from pipeline.imagenet.transform import crop_pixels, normalise
@@ -115,7 +115,7 @@ def _take(folder: Path) -> None:
         raise PipelineError(
             f"{images} holds {strangers[0]}, which is not of the sample", "move it somewhere else"
         )
-    images.mkdir(parents=True, exist_ok=True)
+    places.make_folder(images)
     for path in [checkpoint, labels, *old]:
         path.unlink(missing_ok=True)
 
