@@ -19,7 +19,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from cli import door
@@ -29,6 +28,7 @@ SUPPORTED_TYPE = "vision"
 MODEL_TYPES = (SUPPORTED_TYPE, "nmt", "widedeep", "nlp", "yolocaffe", "bert", "deepfm")
 MOST_ROUNDS = 1024
 MOST_DEVICES = 255
+MOST_THREADS = 1024
 MOST_SAMPLES = 65536  # of one batch
 
 
@@ -49,8 +49,8 @@ class ToolParser(door.Parser):
                 "give -input_text_path=FILE.info for a data set, or -round=N for random data"
             )
         if args.round is not None:
-            self._refuse(args, "round", "input_text_path", "useDvpp", "dump")
-        elif args.model_type != SUPPORTED_TYPE:
+            self._refuse(args, "round", "input_text_path", "useDvpp", "output_binary", "dump")
+        if args.model_type != SUPPORTED_TYPE:
             self.error(
                 f"-model_type={args.model_type} is known but not supported here,"
                 f" only {SUPPORTED_TYPE} is"
@@ -101,8 +101,12 @@ def _add_tool_flags(parser: ToolParser) -> None:
         metavar="B",
         help="samples per model execution",
     )
-    parser.flag("om_path", required=True, metavar="MODEL", help="ONNX or OpenVINO IR")
-    parser.flag("input_text_path", metavar="INFO", help="info file, made by get_info.py")
+    parser.flag(
+        "om_path", type=door.path, required=True, metavar="MODEL", help="ONNX or OpenVINO IR"
+    )
+    parser.flag(
+        "input_text_path", type=door.path, metavar="INFO", help="info file, made by get_info.py"
+    )
     parser.flag("input_width", type=number(1), metavar="W", help="must be the model's own")
     parser.flag("input_height", type=number(1), metavar="H", help="must be the model's own")
     parser.flag(
@@ -140,7 +144,10 @@ def _add_own_flags(parser: ToolParser) -> None:
         help=", ".join(engines.PRECISIONS),
     )
     parser.flag(
-        "threads", type=number(1), metavar="N", help="of the engine (default: the usable cores)"
+        "threads",
+        type=number(1, MOST_THREADS),
+        metavar="N",
+        help="of the engine (default: the usable cores)",
     )
     parser.flag(
         "warmup",
@@ -171,8 +178,8 @@ def _dataset(args: argparse.Namespace) -> door.Verdict:
     from pipeline.runner import dataset
 
     job = dataset.Job(
-        model=Path(args.om_path),
-        info=Path(args.input_text_path),
+        model=args.om_path,
+        info=args.input_text_path,
         batch_size=args.batch_size,
         device=args.device_id,
         model_type=args.model_type,
@@ -186,8 +193,9 @@ def _dataset(args: argparse.Namespace) -> door.Verdict:
         warmup=args.warmup,
     )
     done = dataset.run(job)
-    _say(f"[INFO] {done.loaded.describe()}")
-    _say(perf.to_text(done.perf).rstrip())
+    door.say(f"[INFO] {done.loaded.describe()}")
+    for line in perf.to_text(done.perf).splitlines():
+        door.say(line)
     unverified = ", inputs unverified (no record)" if done.verified is False else ""
     samples = done.measured.samples
     return door.Verdict(
@@ -200,7 +208,7 @@ def _pure(args: argparse.Namespace) -> door.Verdict:
     from pipeline.runner import pure
 
     job = pure.Job(
-        model=Path(args.om_path),
+        model=args.om_path,
         rounds=args.round,
         batch_size=args.batch_size,
         device=args.device_id,
@@ -212,16 +220,16 @@ def _pure(args: argparse.Namespace) -> door.Verdict:
         warmup=args.warmup,
     )
     done = pure.run(job)
-    _say(f"[INFO] {done.loaded.describe()}")
+    door.say(f"[INFO] {done.loaded.describe()}")
     for number, ns in enumerate(done.rounds_ns):
-        _say(f"[INFO] Dataset number: {number} finished cost {ns / 1e6:.6g}ms")
-    _say(f"[INFO] PureInfer result saved in ./{job.perf_file}")
-    _say("-----------------PureInfer Performance Summary------------------")
-    _say(
+        door.say(f"[INFO] Dataset number: {number} finished cost {ns / 1e6:.6g}ms")
+    door.say(f"[INFO] PureInfer result saved in ./{job.perf_file}")
+    door.say("-----------------PureInfer Performance Summary------------------")
+    door.say(
         f"[INFO] ave_throughputRate: {done.perf.rate:.6g}samples/s,"
         f" ave_latency: {done.perf.latency_ms:.6g}ms"
     )
-    _say("----------------------------------------------------------------")
+    door.say("----------------------------------------------------------------")
     return door.Verdict(
         f"{job.rounds} rounds in {sum(done.rounds_ns) / 1e9:.2f} s -> {job.perf_file}"
     )
@@ -243,10 +251,6 @@ def _no_folder(text: str) -> NoReturn:
         "image folders are not taken here; list the images with get_info.py jpg and give"
         " -input_text_path and -useDvpp=true"
     )
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
 
 
 if __name__ == "__main__":

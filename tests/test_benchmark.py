@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 import benchmark
 from cli import door
-from pipeline import progress, record
+from pipeline import progress, record, report
 from pipeline.formats import perf
 from tests import images, models
 
@@ -141,6 +141,7 @@ def test_the_output_tree_is_the_tools(
         "dumpOutput_device3",
         "dumpOutput_device3.record.json",
         "perf_vision_batchsize_4_device_3.txt",
+        "perf_vision_batchsize_4_device_3.txt.record.json",
     ]
     text = (tmp_path / "result/perf_vision_batchsize_4_device_3.txt").read_text()
     figures = perf.from_text(text)
@@ -193,7 +194,7 @@ def test_flags_take_one_dash_or_two_and_an_equals_sign_or_none(
         "device_id": "7",
     }
     args = benchmark.build_parser().parse([w for item in given.items() for w in form(*item)])
-    assert (args.om_path, args.input_text_path) == ("a b.om", "x=y.info")
+    assert (args.om_path, args.input_text_path) == (Path("a b.om"), Path("x=y.info"))
     assert (args.useDvpp, args.device_id, args.output_binary) == (True, 7, False)
 
 
@@ -206,6 +207,11 @@ def test_flags_take_one_dash_or_two_and_an_equals_sign_or_none(
         (["-om_path=m", "-output_bin", "true"], "did you mean --output_binary?"),
         (["-om_path=m", "-round=2", "-input_text_path=i"], "-input_text_path has no meaning"),
         (["-om_path=m", "-round=2", "-useDvpp=True"], "-useDvpp has no meaning"),
+        (["-om_path=m", "-round=2", "-output_binary=True"], "-output_binary has no meaning"),
+        (["-om_path=m", "-round=2", "-model_type=nlp"], "nlp is known but not supported"),
+        (["-om_path=", "-round=2"], "the name is empty"),
+        (["-om_path=~/m.onnx", "-round=2"], "write $HOME/m.onnx"),
+        (["-om_path=m", "-round=2", "-threads=1025"], "1025 is not a whole number from 1 to 1024"),
         (["-om_path=m", "-round=1025"], "1025 is not a whole number from 1 to 1024"),
         (["-om_path=m", "-model_type=bert", "-input_text_path=i"], "bert is known but not support"),
         (["-om_path=m", "-model_type=visoin"], "did you mean vision?"),
@@ -370,6 +376,51 @@ def test_results_of_an_earlier_run_go_and_other_files_stay(
     assert {path.name for path in folder.iterdir()} == names | {"notes.txt"}
 
 
+def test_figures_outlive_the_next_batch_size_on_the_same_device(
+    enter: Enter, data: NDArray[np.float32], tmp_path: Path
+) -> None:
+    for batch_size in ("1", "4"):
+        assert enter(*dataset_flags(batch_size=batch_size))[0] == 0
+    for row in report.read_all(sorted((tmp_path / "result").glob("perf_*")), None):
+        assert (row.chips, row.card_rate) == (1, row.interface_rate), "no 310 card was measured"
+
+
+def in_the_way_of_results(folder: Path) -> None:
+    (folder / "result").write_text("mine")
+
+
+def in_the_way_of_dumps(folder: Path) -> None:
+    (folder / "result").mkdir()
+    (folder / "result/dumpOutput_device0").write_text("mine")
+
+
+def in_the_way_of_figures(folder: Path) -> None:
+    (folder / "result/perf_vision_batchsize_4_device_0.txt").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        (in_the_way_of_results, "result is no folder"),
+        (in_the_way_of_dumps, "result/dumpOutput_device0 is no folder"),
+        (in_the_way_of_figures, "result/perf_vision_batchsize_4_device_0.txt is a folder"),
+    ],
+)
+def test_what_lies_where_results_go_is_named_and_stays(
+    block: Callable[[Path], None],
+    said: str,
+    enter: Enter,
+    data: NDArray[np.float32],
+    tmp_path: Path,
+) -> None:
+    block(tmp_path)
+    before = contents(tmp_path)
+    code, out, err = enter(*dataset_flags(), "-q")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert said in err
+    assert contents(tmp_path) == before
+
+
 def test_a_run_that_fails_midway_says_so_in_its_record(
     enter: Enter, data: NDArray[np.float32], tmp_path: Path
 ) -> None:
@@ -529,7 +580,8 @@ def test_a_result_that_cannot_be_written_whole_fails_the_run_by_name(
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(
-        r"benchmark.py: error: File too large: .*(results_1\.npy|img\d_1\.txt)\n", done.stderr
+        r"benchmark.py: error: File too large: .*(results_1\.npy|img\d_1\.txt); raise the .*\n",
+        done.stderr,
     )
     assert status_of(tmp_path) == "failed"
     assert not list(tmp_path.glob("result/*/*npy")), "half an array was left"

@@ -55,6 +55,29 @@ def test_record_of_another_or_an_unfinished_run_stops_the_scoring(
     assert not (tmp_path / "result.json").exists()
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int64", "uint8"])
+def test_binary_dumps_are_of_the_dtype_that_the_record_has(dtype: str, tmp_path: Path) -> None:
+    scores, labels = make_case(tmp_path, binary=True)
+    order = np.argsort(np.argsort(scores, axis=1), axis=1)
+    scores = np.maximum(order - 1000 + 255, 0).astype(np.float32)  # what even uint8 can hold
+    for path, row in zip(sorted((tmp_path / "dumps").iterdir()), scores, strict=True):
+        path.write_bytes(row.astype(dtype).tobytes())
+    counts = {"dumped": len(scores), "outputs_per_sample": 1}
+    write_record(tmp_path, counts=counts, details={"output_dtypes": [dtype, "float32"]})
+    found = scoring.score(tmp_path / "dumps", tmp_path / "labels.txt")
+    assert (list(found.hits), found.classes) == (expected(scores, labels), 1000)
+
+
+def test_binary_dump_that_is_cut_off_is_measured_by_its_dtype(tmp_path: Path) -> None:
+    make_case(tmp_path, binary=True, images=3)
+    write_record(tmp_path, details={"output_dtypes": ["int64"]})
+    first = min((tmp_path / "dumps").iterdir())
+    first.write_bytes(bytes(12))
+    done = run(tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "has 12 bytes, no whole number of int64" in done.stderr
+
+
 def make_arrays(folder: Path, scores: NDArray[np.generic], names: str) -> None:
     (folder / "dumps").mkdir(exist_ok=True)
     for path in (folder / "dumps").iterdir():

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import atomic, engines, progress, record
+from pipeline import atomic, engines, places, progress, record
 from pipeline.engines import Settings
 from pipeline.formats import perf
 from pipeline.runner import inputs, loading, sinks
@@ -65,6 +65,7 @@ def run(job: Job) -> Outcome:
     Nothing of an earlier run is touched before all inputs have been checked and the model has
     answered once. Raises PipelineError for whatever is wrong with info file, samples or model.
     """
+    places.check_file(job.perf_file, [job.model, job.info], make_parent=True)
     given = inputs.read(job.info, job.images, job.dump_folder)
     settings = Settings(job.batch_size, job.threads, job.precision)
     loaded = loading.load(job.engine, job.model, settings, job.warmup)
@@ -79,7 +80,7 @@ def run(job: Job) -> Outcome:
         verified = inputs.check_records(given, model)
     names = [info.name for info in session.outputs]
     sinks.check_outputs(loaded.outputs, names, job.batch_size)
-    job.dump_folder.mkdir(parents=True, exist_ok=True)
+    places.make_folder(job.dump_folder)
     made = _begin(job, given, loaded)
     with record.keeping(made):
         made.details |= {
@@ -87,13 +88,17 @@ def run(job: Job) -> Outcome:
             "listing_sha256": given.listing_sha256,
             "inputs_verified": verified,
             "outputs": {n: list(o.shape) for n, o in zip(names, loaded.outputs, strict=True)},
+            "output_dtypes": [output.dtype.name for output in loaded.outputs],
         }
         sinks.remove_results(job.dump_folder)
         job.perf_file.unlink(missing_ok=True)
+        record.path_of(job.perf_file).unlink(missing_ok=True)
         measured = _flow(job, given, loaded, made.counts)
         figures = dataset_perf(measured)
         atomic.write_text(job.perf_file, perf.to_text(figures))
         _finish(made, measured, len(names), figures)
+    # The next batch size on this device replaces the dumps and their record, not these figures.
+    record.copy(job.dump_folder, job.perf_file)
     return Outcome(figures, measured, loaded, verified)
 
 
