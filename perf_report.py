@@ -14,14 +14,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cli import door
-
-if TYPE_CHECKING:
-    from pipeline.report import Row
 
 
 def build_parser() -> door.Parser:
@@ -29,7 +23,7 @@ def build_parser() -> door.Parser:
     parser = door.Parser(
         __doc__ or "", "python3 perf_report.py result/perf_vision_batchsize_*_device_*.txt"
     )
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="perf file")
+    parser.add_argument("files", type=door.path, nargs="+", metavar="FILE", help="perf file")
     parser.add_argument(
         "--chips", type=door.whole_number(1), metavar="N", help="chips on a card (see above)"
     )
@@ -44,14 +38,16 @@ def call(args: argparse.Namespace) -> door.Verdict:
     import json
     import time
 
-    from pipeline import report
+    from pipeline import report, table
 
     started = time.perf_counter()
     rows = report.read_all(args.files, args.chips)
     if args.json:
         sys.stdout.write(json.dumps(report.to_json(rows), indent=1) + "\n")
     else:
-        _show(rows)
+        table.show(report.HEADINGS, map(report.cells, rows), left="run")
+        for caption in report.captions(rows):
+            door.say(caption)
     best = max(rows, key=lambda row: row.card_rate)
     seconds = time.perf_counter() - started
     files = "1 perf file" if len(rows) == 1 else f"{len(rows)} perf files"
@@ -59,26 +55,6 @@ def call(args: argparse.Namespace) -> door.Verdict:
         f"{files} in {seconds:.2f} s, best card rate {best.card_rate:.10g} -> {best.file}",
         aside=args.json,
     )
-
-
-def _show(rows: Sequence[Row]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from pipeline import report
-
-    # Without a terminal nothing must be cut or folded to fit one.
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 1000
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in report.HEADINGS:
-        table.add_column(heading, justify="left" if heading == "run" else "right")
-    for row in rows:
-        table.add_row(*report.cells(row))
-    console.print(table)
-    for caption in report.captions(rows):
-        console.print(caption)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-WEIGHTS_MD5 = "23717a6cadd9729a704f894381444237"
-WEIGHTS_URL = "http://www.dropbox.com/s/1lnzsgnixd8gjra/vovnet39_torchvision.pth"
-
 # Top1 and Top5 in percent on the 50,000 images of the ImageNet validation set.
 SOURCE_TOP1, SOURCE_TOP5 = 76.77, 93.43  # the training code's own README
 OM_TOP1, OM_TOP5 = 76.78, 93.43  # on the card, MZ-old

@@ -88,8 +88,14 @@ def read(path: Path, chips: int | None) -> Row:
 
 
 def read_all(paths: Sequence[Path], chips: int | None) -> list[Row]:
-    """Read all files and sort them by batch size; those without one come last."""
-    rows = [read(path, chips) for path in paths]
+    """Read all files and sort them by batch size; those without one come last.
+
+    Records among them are passed over: `PureInfer*` names them as well.
+    """
+    perf_files = [path for path in paths if not path.name.endswith(record.SUFFIX)]
+    if not perf_files:
+        raise PipelineError(f"{paths[0]} is a record, and no perf file", "give the file beside it")
+    rows = [read(path, chips) for path in perf_files]
     return sorted(rows, key=lambda row: (row.batch_size is None, row.batch_size or 0, row.kind))
 
 

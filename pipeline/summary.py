@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import record
-from pipeline.errors import PipelineError
+from pipeline import record, table
+from pipeline.errors import PipelineError, one_line
 from pipeline.formats import perf, result
 
 MODEL = Path("vovnet39.onnx")
 MISSING = "-"
+HEADINGS = ("batch", "images", "Top1", "95 % interval", "Top5", "images/s", "end to end")
 
 
 @dataclass(frozen=True)
@@ -62,27 +64,16 @@ def read_row(result_file: Path, perf_file: Path) -> Row:
 
 def show(rows: Sequence[Row]) -> None:
     """Print the table of `rows` to stdout, and below it what it rests on and where that lies."""
-    from rich.console import Console
-    from rich.table import Table
-
-    # Without a terminal nothing must be cut or folded to fit one.
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 1000
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("batch", "images", "Top1", "95 % interval", "Top5", "images/s", "end to end"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(str(row.batch_size), *_accuracy(row), *_speed(row.perf))
-    console.print(table)
-    console.print()
-    for line in (*_engines(rows), *_meaning(rows)):
-        console.print(line)
-    console.print()
-    for label, paths in _files(rows):
-        there = [str(path) for path in paths if path.exists()]
-        if there:
-            console.print(f"{label:<9}{' '.join(there)}", soft_wrap=True)
+    table.show(
+        HEADINGS, [(str(row.batch_size), *_accuracy(row), *_speed(row.perf)) for row in rows]
+    )
+    files = [
+        f"{label:<9}{' '.join(there)}"
+        for label, paths in _files(rows)
+        if (there := [str(path) for path in paths if path.exists()])
+    ]
+    lines = ["", *_engines(rows), *_meaning(rows), "", *files]
+    sys.stdout.write("".join(f"{one_line(line)}\n" for line in lines))
 
 
 def _accuracy(row: Row) -> tuple[str, str, str, str]:

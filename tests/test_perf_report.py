@@ -112,6 +112,16 @@ def test_what_was_measured_on_this_machine_is_one_chip(blocks: Path) -> None:
     assert "x 4: a 310 card" in done.stdout
 
 
+def test_records_among_the_files_are_passed_over(blocks: Path) -> None:
+    keep_record(blocks, blocks / names(blocks)[0], blocks / names(blocks)[0])
+    done = run(blocks, *sorted(path.name for path in blocks.iterdir()))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "5 perf files" in done.stdout
+    alone = run(blocks, f"{names(blocks)[0]}{record.SUFFIX}")
+    assert (alone.returncode, alone.stdout, alone.stderr.count("\n")) == (1, "", 1)
+    assert "is a record, and no perf file" in alone.stderr
+
+
 def test_record_of_another_file_of_that_name_vouches_for_nothing(blocks: Path) -> None:
     path = blocks / perf.perf_name("vision", 4, 0)
     keep_record(blocks, blocks / "dumpOutput_device0", path)
