@@ -46,6 +46,9 @@ fail() { # CODE MESSAGE
 
 main() {
     local number=0 stage
+    # A closed stream (>&-) is no reason to fail.
+    { : >&1; } 2>/dev/null || exec >/dev/null
+    { : >&2; } 2>/dev/null || exec 2>/dev/null
     here=$(pwd -P)
     project=$(CDPATH='' cd -P -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd -P)
     parse "$@"
@@ -90,6 +93,12 @@ parse() {
                     [[ $value != --* ]] || value='' # the next option, not this one's value
                 fi
                 [[ -n $value ]] || fail 2 "$option needs a value; see ./run_all.sh --help"
+                # As in --work-dir=~/x, which no shell expands.
+                # shellcheck disable=SC2088
+                case $value in '~' | '~/'*)
+                    fail 2 "$option: the shell has not expanded the ~ in $value; write \$HOME${value#\~}"
+                    ;;
+                esac
                 option=${option#--}
                 printf -v "${option//-/_}" %s "$value"
                 ;;
@@ -126,6 +135,7 @@ check_values() {
     [[ -z $weights || -f $weights ]] || fail 1 "--weights: no such file: $weights"
     [[ -z $images || -d $images ]] || fail 1 "--images: no such folder: $images"
     [[ -z $labels || -f $labels ]] || fail 1 "--labels: no such file: $labels"
+    [[ ! -e $work_dir || -d $work_dir ]] || fail 1 "--work-dir: no folder: $work_dir"
 }
 
 engine_names() { # each is one file

@@ -421,6 +421,7 @@ def test_every_batch_size_gets_a_device_of_its_own(project: Project) -> None:
         (["--weights"], "--weights needs a value"),
         (["--weights", "--images", "x"], "--weights needs a value"),
         (["--weights="], "--weights needs a value"),
+        (["--work-dir=~/x"], "has not expanded the ~ in ~/x; write $HOME/x"),
         (["--force=no"], "--force takes no value"),
         (["--batch-size", "0"], "--batch-size: 0 is not a whole number from 1 to 9999"),
         (["--batch-size", "1 x"], "--batch-size: x is not a whole number"),
@@ -460,6 +461,7 @@ def test_wrong_command_line_is_one_line_and_exit_2(
         (["--weights", "no.pth"], "--weights: no such file: no.pth"),
         (["--images", "no"], "--images: no such folder: no"),
         (["--labels", "no.txt"], "--labels: no such file: no.txt"),
+        (["--work-dir", "/dev/null", "--dry-run"], "--work-dir: no folder: /dev/null"),
         (["--work-dir", "/dev/null/x"], "--work-dir: cannot make or enter /dev/null/x"),
     ],
 )
