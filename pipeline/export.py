@@ -177,7 +177,30 @@ def _to_onnx(network: nn.Module, batch_size: int | None, input_kind: str) -> byt
             output_names=[OUTPUT],
             dynamic_axes=free,
         )
-    return buffer.getvalue()
+    return _without_aliases(buffer.getvalue())
+
+
+def _without_aliases(data: bytes) -> bytes:
+    """Return the model with every Identity of a constant taken out.
+
+    The exporter stores equal tensors once and gives the others' users a copy through Identity. A
+    network that was never trained has many: each batch norm of it holds the same zeros.
+    """
+    model = onnx.load_model_from_string(data)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    nodes = list(model.graph.node)
+    alias = {
+        node.output[0]: node.input[0]
+        for node in nodes
+        if node.op_type == "Identity" and node.input[0] in constants
+    }
+    if not alias:
+        return data
+    for node in nodes:
+        node.input[:] = [alias.get(name, name) for name in node.input]
+    del model.graph.node[:]
+    model.graph.node.extend(node for node in nodes if node.output[0] not in alias)
+    return model.SerializeToString(deterministic=True)
 
 
 def _check_graph(data: bytes) -> None:

@@ -134,6 +134,13 @@ def test_the_graph_of_vovnet39_is_the_plain_folded_network(
     assert shape_of(model.graph.output[0]) == ["batch", CLASSES]
 
 
+def test_a_network_that_was_never_trained_gives_the_same_plain_graph(tmp_path: Path) -> None:
+    torch.save(build("vovnet27_slim").state_dict(), tmp_path / "fresh.pth")
+    room.export(tmp_path / "fresh.pth", tmp_path / "fresh.onnx", "vovnet27_slim")
+    model = onnx.load(tmp_path / "fresh.onnx")
+    assert {node.op_type for node in model.graph.node} <= room.EXPECTED_OPS
+
+
 def test_a_fixed_batch_size_is_written_into_the_model(weights: Weights, tmp_path: Path) -> None:
     done = stage(tmp_path, weights(SLIM), "v.onnx", "--arch", SLIM, "--batch-size", "4")
     assert done.returncode == 0, done.stderr
