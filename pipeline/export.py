@@ -200,7 +200,8 @@ def _without_aliases(data: bytes) -> bytes:
         node.input[:] = [alias.get(name, name) for name in node.input]
     del model.graph.node[:]
     model.graph.node.extend(node for node in nodes if node.output[0] not in alias)
-    return model.SerializeToString(deterministic=True)
+    plain: bytes = model.SerializeToString(deterministic=True)
+    return plain
 
 
 def _check_graph(data: bytes) -> None:
