@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -223,8 +224,56 @@ def test_an_interrupt_does_not_wait_for_a_deaf_engine(tmp_path: Path) -> None:
         run_flow(tensors(tmp_path, 3), 1, session, report=interrupt)
     assert not no_threads_left()
     release.set()
-    waiting.join_all(threading.enumerate()[1:])
+    for thread in threading.enumerate()[1:]:
+        thread.join(10)
     assert no_threads_left()
+
+
+def test_an_interrupted_call_ends_though_each_cancel_reaches_one_inference_at_most() -> None:
+    """As with OpenVINO: a cancel that finds no inference running has no effect on the next."""
+    running, cancelled, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def cancel() -> None:
+        if running.is_set():
+            cancelled.set()
+
+    def rounds() -> None:
+        try:
+            for _ in range(10_000):
+                running.set()
+                if cancelled.wait(0.002):
+                    return
+                running.clear()
+                time.sleep(0.002)
+        finally:
+            ended.set()
+
+    for _ in range(5):
+        for event in (running, cancelled, ended):
+            event.clear()
+        timer = threading.Timer(0.05, signal.raise_signal, [signal.SIGINT])
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            waiting.call(rounds, cancel)
+        assert ended.is_set(), "the thread was left running"
+        timer.join()
+
+
+def test_an_impatient_second_interrupt_waits_for_the_threads_too() -> None:
+    ended = threading.Event()
+
+    def slow() -> None:
+        time.sleep(0.3)
+        ended.set()
+
+    timers = [
+        threading.Timer(after, signal.raise_signal, [signal.SIGINT]) for after in (0.05, 0.15)
+    ]
+    for timer in timers:
+        timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        waiting.call(slow, lambda: None)
+    assert ended.is_set()
 
 
 def test_a_call_in_a_thread_gives_its_result_or_raises_its_error() -> None:

@@ -99,16 +99,15 @@ class Flow:
         try:
             for thread in threads:
                 thread.start()
-            while threads[-1].is_alive():
-                threads[-1].join(waiting.POLL_S)
+            while not threads[-1].wait(waiting.POLL_S):
                 report(self.written)
         except BaseException as error:
             self._fail(error)
         if self._error:
-            waiting.join_all([thread for thread in threads if thread.ident is not None])
+            waiting.join_all(threads, self._session.cancel)
             raise self._error
         for thread in threads:
-            thread.join()
+            thread.wait()
         spans = {module: Span.merged(kept) for module, kept in self._spans.items()}
         return Measured(
             samples=self._total,
@@ -200,11 +199,11 @@ class Flow:
         self._spans[module].append(span)
         return span
 
-    def _thread(self, work: Callable[..., None], *arguments: int) -> threading.Thread:
+    def _thread(self, work: Callable[..., None], *arguments: int) -> waiting.Thread:
         def guarded() -> None:
             try:
                 work(*arguments)
             except BaseException as error:  # raised again by `run`, in the main thread
                 self._fail(error)
 
-        return threading.Thread(target=guarded, name=work.__name__, daemon=True)
+        return waiting.Thread(guarded, work.__name__)
