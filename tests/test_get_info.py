@@ -54,6 +54,15 @@ def test_bins_are_listed_sorted_with_the_given_size_and_path(tmp_path: Path) -> 
     assert content["counts"] == {"listed": 3}
 
 
+def test_an_input_is_never_written_over_by_its_own_listing(tmp_path: Path) -> None:
+    make_bins(tmp_path / "prep")
+    before = (tmp_path / "prep" / "a.bin").read_bytes()
+    done = get_info(tmp_path, "bin", "prep", "./prep/a.bin", "224", "224")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "prep/a.bin is the input prep/a.bin itself" in done.stderr
+    assert (tmp_path / "prep" / "a.bin").read_bytes() == before
+
+
 def test_jpegs_are_listed_with_their_own_size_and_the_index_runs_through(tmp_path: Path) -> None:
     folder = tmp_path / "my pictures"
     folder.mkdir()
