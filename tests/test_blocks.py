@@ -57,6 +57,7 @@ def test_ordinary_scores_go_the_fast_way(tmp_path: Path) -> None:
 @example(b"[1] 2", b" \n")
 @example(b"1,2", b" \n")
 @example(b"1 true", b" \n")
+@example(b"1 100000000000000000000", b" \n")  # beyond 64 bits
 @example(b"16777217 7.038531e-26", b" \n")
 def test_any_bytes_are_left_alone_or_read_as_the_plain_way_does(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, end: bytes

@@ -97,7 +97,7 @@ class TextRows:
         text[end + 1] = ord("]")
         try:
             found = self._parse(self._view[: end + 2]).as_buffer(of_type="d")
-        except (ValueError, TypeError):  # no JSON, or no numbers in it
+        except (ValueError, TypeError, RuntimeError):  # no JSON, no numbers in it, too long ones
             return False
         numbers = np.frombuffer(found, np.float64)
         if numbers.size != row.size:
