@@ -159,16 +159,16 @@ def _check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
+            if any(member.filename.endswith("/constants.pkl") for member in members):
+                raise PipelineError(
+                    f"{path}: is a TorchScript model, not a checkpoint",
+                    "save the weights alone: torch.save(model.state_dict(), ...)",
+                )
             # torch.save stores plainly; what unpacks to more than the file is no work of its.
             if sum(member.file_size for member in members) > path.stat().st_size:
                 raise PipelineError(
                     f"{path}: is a compressed archive, which torch.save never writes",
                     "unpack it, or save the checkpoint anew",
-                )
-            if any(member.filename.endswith("/constants.pkl") for member in members):
-                raise PipelineError(
-                    f"{path}: is a TorchScript model, not a checkpoint",
-                    "save the weights alone: torch.save(model.state_dict(), ...)",
                 )
             damaged = archive.testzip()
     except PipelineError:

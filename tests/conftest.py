@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,11 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 # The user's own cache stays out of it; a test that wants one brings its own.
 os.environ["VOVNET39_CACHE"] = "off"
+
+
+# A job that a script starts in the background is deaf to Ctrl-C, and so are its children. The tests
+# of Ctrl-C hold there as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
