@@ -68,8 +68,8 @@ def build_parser() -> door.Parser:
 
 def call(args: argparse.Namespace) -> door.Verdict:
     """Quantise, judge, write."""
-    if args.no_judge and (args.judge or args.labels):
-        build_parser().error("--no-judge goes without --judge and --labels")
+    if args.no_judge:
+        _refuse_judging(args)
     from pipeline import precision, quantize
 
     reduce = {"yes": True, "no": False}.get(args.reduce_range, quantize.needs_reduced_range())
@@ -87,6 +87,14 @@ def call(args: argparse.Namespace) -> door.Verdict:
         gate,
     )
     return door.Verdict(verdict.text, verdict.good)
+
+
+def _refuse_judging(args: argparse.Namespace) -> None:
+    """Refuse the options of judging, which would have no effect."""
+    parser = build_parser()
+    for name in ("judge", "judge_images", "labels", "max_drop", "engine", "threads"):
+        if getattr(args, name) != parser.get_default(name):
+            parser.error(f"--{name.replace('_', '-')} has no meaning together with --no-judge")
 
 
 if __name__ == "__main__":

@@ -332,6 +332,8 @@ def test_an_int8_model_is_not_quantised_again(
         ("--max-drop", "nan"),
         ("--max-drop", "-1"),
         ("--no-judge", "--labels", "x"),
+        ("--no-judge", "--max-drop", "2"),
+        ("--no-judge", "--threads", "1"),
         ("--method", "max"),
         ("--engine", "slide-rule"),
     ],
