@@ -150,6 +150,31 @@ def test_any_size_is_resized_and_cropped_exactly(width: int, height: int, seed: 
         assert_same_crop(noise(width, height, seed))
 
 
+def test_sums_next_to_a_half_are_settled_in_double_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[int] = []
+    differing = resize._differing
+
+    def spy(*arrays: NDArray[np.uint8]) -> resize.Indices:
+        near = differing(*arrays)
+        found.append(near.size)
+        return near
+
+    monkeypatch.setattr(resize, "_differing", spy)
+    for size in [(500, 375), (640, 480), (2000, 1500)]:
+        assert_same_crop(noise(*size).point(lambda value: 255 * (value > 127)))
+        assert sum(found) > 0
+        found.clear()
+    # Halving makes every eighth sum a half; single precision holds those sums exactly.
+    assert_same_crop(noise(640, 512))
+    assert not found
+    monkeypatch.setattr(resize, "_differing", lambda *_arrays: np.empty(0, np.intp))
+    with pytest.raises(AssertionError):
+        for seed in range(20):
+            assert_same_crop(noise(500, 375, seed).point(lambda value: 255 * (value > 127)))
+
+
 @pytest.mark.parametrize(
     "size", [(1, 300), (300, 1), (2, 900), (3000, 30), (30, 3000), (1, 1), (3, 2), (2500, 1700)]
 )

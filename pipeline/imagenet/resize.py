@@ -7,8 +7,10 @@ it round for some tall pictures. Here it is fixed, whatever Pillow is installed.
 
 Pillow's resampler (src/libImaging/Resample.c) weighs pixels with 22-bit fixed-point numbers that
 it derives in double precision. `_weights` repeats that derivation operation for operation. The
-weighted sums themselves are integers below 2^31, so a matrix product in double precision gives
-them exactly, in any order of summation; it runs on the vector units, where Pillow's loop does not.
+weighted sums are matrix products in single precision, which run on the vector units, where
+Pillow's loop does not. Each sum is rounded twice, from either end of the interval that holds the
+exact one; where the two differ, which is once in some thousand values, that value is computed
+again in double precision, which holds Pillow's integers below 2^31 without loss.
 Only the weights of the cropped outputs are made and only the pixels under them are read, so that
 a picture of 1 x 5000, which the resize proper blows up to 256 x 1,280,000, costs nothing.
 """
@@ -17,9 +19,12 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -27,11 +32,14 @@ from PIL import Image
 from pipeline.imagenet import CROP, RESIZE
 
 Picture = Image.Image | NDArray[np.uint8]
+Indices = NDArray[np.intp]
 
 PRECISION_BITS = 32 - 8 - 2  # of a weight, as Pillow has them
+EXACT_BITS = 14  # with weights no finer than 2^-14, sums of uint8 are exact in single precision
+ROUNDING = 2.0**-17  # at most, of one operation in single precision whose result is below 256
 BLOCK = 16  # outputs per matrix product; wider blocks multiply more zeros
-STRIP_VALUES = 1 << 19  # source values held as doubles at a time: 4 MiB
-KEPT_VALUES = 1 << 21  # scratch memory kept between pictures, per thread and buffer: 16 MiB
+STRIP_VALUES = 1 << 19  # source values held as floats at a time: 2 MiB
+KEPT_VALUES = 1 << 21  # scratch memory kept between pictures, per thread and buffer: 8 MiB
 
 
 def resized_size(width: int, height: int) -> tuple[int, int]:
@@ -63,12 +71,20 @@ def resize_and_crop(picture: Picture) -> NDArray[np.uint8]:
     across = _axis(width, new_width, crop_offset(new_width), False)
     down = _axis(height, new_height, crop_offset(new_height), True)
     middle = _horizontal(picture, across, down.first, down.last)
-    rows = _scratch.array("rows", CROP, 3 * CROP)
+    source = _scratch.array("source", np.float32, *middle.shape)
+    np.copyto(source, middle)
+    sums = _scratch.array("sums", np.float32, CROP, 3 * CROP)
     for block in down.blocks:
-        source = middle[block.first : block.last]
-        np.matmul(block.weights, source, out=rows[block.start : block.stop])
-    rows += 0.5
-    return rows.astype(np.uint8).reshape(CROP, 3, CROP)
+        part = source[block.first : block.last]
+        np.matmul(block.weights, part, out=sums[block.start : block.stop])
+
+    def inputs(near: Indices) -> tuple[Indices, NDArray[np.uint8]]:
+        output, column = np.divmod(near, 3 * CROP)
+        return output, middle[down.inputs[output], column[:, None]]
+
+    rows = np.empty((CROP, 3 * CROP), np.uint8)
+    _round(sums, down, inputs, rows)
+    return rows.reshape(CROP, 3, CROP)
 
 
 @dataclass(frozen=True)
@@ -79,57 +95,114 @@ class _Block:
     stop: int
     first: int  # counted from the axis's own `first`
     last: int
-    weights: NDArray[np.float64]
+    weights: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """All that one pass needs: the inputs it reads, first..last, and its blocks."""
+    """All that one pass needs: the inputs it reads, first..last, and its blocks.
+
+    `inputs` and `weights`, (224, most inputs of any output), have the same once more for single
+    outputs; `inputs` counts from `first`. `exact` tells that single precision loses nothing.
+    """
 
     first: int
     last: int
     blocks: tuple[_Block, ...]
+    inputs: Indices
+    weights: NDArray[np.float64]
+    exact: bool
+
+    @property
+    def margin(self) -> float:
+        """How far a sum may be from the exact one: each input is multiplied once and added once.
+
+        One operation more is the shift by the margin itself.
+        """
+        return (2 * self.inputs.shape[1] + 2) * ROUNDING
 
 
 class _Scratch(threading.local):
     """Buffers that live from picture to picture; fresh memory costs a page fault every 4 KiB."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, NDArray[np.float64]] = {}
+        self._kept: dict[str, NDArray[Any]] = {}
 
-    def array(self, name: str, *shape: int) -> NDArray[np.float64]:
-        """Return an uninitialised array of doubles, the thread's own until the next call."""
+    def array(self, name: str, dtype: type[np.generic], *shape: int) -> NDArray[Any]:
+        """Return an uninitialised array, the thread's own until the next call for `name`."""
         size = math.prod(shape)
         if size > KEPT_VALUES:
-            return np.empty(shape, np.float64)
+            return np.empty(shape, dtype)
         if name not in self._kept or self._kept[name].size < size:
-            self._kept[name] = np.empty(size, np.float64)
+            self._kept[name] = np.empty(size, dtype)
         return self._kept[name][:size].reshape(shape)
 
 
 _scratch = _Scratch()
 
 
-def _horizontal(picture: Picture, across: _Axis, top: int, bottom: int) -> NDArray[np.float64]:
-    """Return rows top..bottom after the horizontal pass: whole numbers, (rows, 3 x 224)."""
+def _horizontal(picture: Picture, across: _Axis, top: int, bottom: int) -> NDArray[np.uint8]:
+    """Return rows top..bottom after the horizontal pass: uint8 (rows, 3 x 224)."""
     columns = across.last - across.first
-    middle = _scratch.array("middle", bottom - top, 3, CROP)
+    middle = _scratch.array("middle", np.uint8, bottom - top, 3 * CROP)
     step = max(BLOCK, STRIP_VALUES // (3 * columns))
     for row in range(top, bottom, step):
         end = min(row + step, bottom)
-        strip = _scratch.array("strip", 3, end - row, columns)
-        pixels = _cut(picture, across.first, row, across.last, end)
-        np.copyto(strip, pixels.transpose(2, 0, 1))
-        for block in across.blocks:
-            for channel in range(3):
-                np.matmul(
-                    strip[channel, :, block.first : block.last],
-                    block.weights,
-                    out=middle[row - top : end - top, channel, block.start : block.stop],
-                )
-    middle += 0.5
-    np.floor(middle, out=middle)
-    return middle.reshape(bottom - top, 3 * CROP)
+        planes = _scratch.array("planes", np.uint8, 3, end - row, columns)
+        cv2.split(_cut(picture, across.first, row, across.last, end), list(planes))
+        _horizontal_strip(planes, across, middle[row - top : end - top])
+    return middle
+
+
+def _horizontal_strip(planes: NDArray[np.uint8], across: _Axis, out: NDArray[np.uint8]) -> None:
+    rows = len(out)
+    strip = _scratch.array("strip", np.float32, *planes.shape)
+    np.copyto(strip, planes)
+    sums = _scratch.array("across", np.float32, rows, 3, CROP)
+    by_channel = sums.transpose(1, 0, 2)
+    for block in across.blocks:
+        np.matmul(
+            strip[:, :, block.first : block.last],
+            block.weights,
+            out=by_channel[:, :, block.start : block.stop],
+        )
+
+    def inputs(near: Indices) -> tuple[Indices, NDArray[np.uint8]]:
+        rest, output = np.divmod(near, CROP)
+        row, channel = np.divmod(rest, 3)
+        return output, planes[channel[:, None], row[:, None], across.inputs[output]]
+
+    _round(sums.reshape(rows, 3 * CROP), across, inputs, out)
+
+
+def _round(
+    sums: NDArray[np.float32],
+    axis: _Axis,
+    inputs: Callable[[Indices], tuple[Indices, NDArray[np.uint8]]],
+    out: NDArray[np.uint8],
+) -> None:
+    """Write the exact sums to `out`, rounded, halves up. OpenCV rounds to the nearest, even halves.
+
+    `inputs` maps flat indices of values to their outputs on `axis` and to the pixels they are of.
+    """
+    if axis.exact:  # the shift leaves no half, and is too small to carry another value over one
+        cv2.convertScaleAbs(sums, dst=out, beta=2.0 ** -(EXACT_BITS + 1))
+        return
+    high = _scratch.array("high", np.uint8, *sums.shape)
+    cv2.convertScaleAbs(sums, dst=high, beta=axis.margin)
+    cv2.convertScaleAbs(sums, dst=out, beta=-axis.margin)
+    near = _differing(out.reshape(-1), high.reshape(-1))
+    if near.size:
+        output, pixels = inputs(near)
+        exact = np.einsum("ij,ij->i", pixels, axis.weights[output])
+        out.reshape(-1)[near] = np.floor(exact + 0.5)
+
+
+def _differing(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> Indices:
+    """Return where two flat arrays of a multiple of 8 values differ, which is in few places."""
+    words = np.flatnonzero(one.view(np.uint64) != other.view(np.uint64))
+    candidates = (8 * words[:, None] + np.arange(8)).reshape(-1)
+    return candidates[one[candidates] != other[candidates]]
 
 
 def _size(picture: Picture) -> tuple[int, int]:
@@ -163,13 +236,16 @@ def _axis(size: int, resized: int, offset: int, output_first: bool) -> _Axis:
         stop = min(start + BLOCK, CROP)
         low = int(starts[start:stop].min())
         high = int(starts[start:stop].max()) + reach
-        matrix = np.zeros((stop - start, high - low))
+        matrix = np.zeros((stop - start, high - low), np.float32)
         columns = starts[start:stop, None] - low + np.arange(reach)
         matrix[np.arange(stop - start)[:, None], columns] = weights[start:stop]
         matrix = matrix[:, : min(high, size) - low]
         matrix = np.ascontiguousarray(matrix if output_first else matrix.T)
         blocks.append(_Block(start, stop, low - first, min(high, size) - first, matrix))
-    return _Axis(first, last, tuple(blocks))
+    inputs = np.minimum(starts[:, None] + np.arange(reach), size - 1) - first
+    coarse = weights * (1 << EXACT_BITS)
+    exact = bool((coarse == np.trunc(coarse)).all())
+    return _Axis(first, last, tuple(blocks), inputs, weights, exact)
 
 
 def _weights(size: int, resized: int, offset: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
