@@ -119,7 +119,8 @@ class _Axis:
 
         One operation more is the shift by the margin itself.
         """
-        return (2 * self.inputs.shape[1] + 2) * ROUNDING
+        taps: int = self.inputs.shape[1]
+        return (2 * taps + 2) * ROUNDING
 
 
 class _Scratch(threading.local):
@@ -202,7 +203,8 @@ def _differing(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> Indices:
     """Return where two flat arrays of a multiple of 8 values differ, which is in few places."""
     words = np.flatnonzero(one.view(np.uint64) != other.view(np.uint64))
     candidates = (8 * words[:, None] + np.arange(8)).reshape(-1)
-    return candidates[one[candidates] != other[candidates]]
+    places: Indices = candidates[one[candidates] != other[candidates]]
+    return places
 
 
 def _size(picture: Picture) -> tuple[int, int]:
