@@ -22,7 +22,6 @@ from pipeline import record
 from pipeline.errors import PipelineError
 from pipeline.formats import dump, perf
 from pipeline.formats.blocks import BinaryRows, TextRows
-from pipeline.runner.sinks import NAMES_FILE, array_name
 
 BLOCK_ROWS = 128
 TEXT_SHARE, BINARY_SHARE, ARRAY_SHARE = 1_000, 8_000, 50_000
@@ -169,8 +168,8 @@ class _ArrayDumps:
     def __init__(self, folder: Path, arrays: Sequence[str], passed_over: int) -> None:
         self.folder, self.passed_over = folder, passed_over
         self._path = folder / arrays[0]
-        names = os.fsdecode((folder / NAMES_FILE).read_bytes()).split("\n")
-        self.images: Sequence[str] = _images(folder / NAMES_FILE, names[:-1])
+        names = os.fsdecode((folder / dump.NAMES_FILE).read_bytes()).split("\n")
+        self.images: Sequence[str] = _images(folder / dump.NAMES_FILE, names[:-1])
         self.other_outputs = (len(arrays) - 1) * len(self.images)
         try:
             scores = np.load(self._path, mmap_mode="r", allow_pickle=False)
@@ -182,7 +181,7 @@ class _ArrayDumps:
         if len(scores) != len(self.images):
             raise PipelineError(
                 f"{self._path} has {len(scores)} rows,"
-                f" and {NAMES_FILE} beside it has {len(self.images)} names",
+                f" and {dump.NAMES_FILE} beside it has {len(self.images)} names",
                 _RERUN,
             )
         self._scores = scores.reshape(len(scores), -1)
@@ -207,10 +206,10 @@ def _raw_dtype(folder: Path) -> np.dtype[Any]:
 def _arrays(folder: Path, names: set[str]) -> list[str]:
     """Return the names of the arrays in `folder` by number of output; the list may be empty."""
     arrays: list[str] = []
-    while (name := array_name(len(arrays) + 1)) in names:
+    while (name := dump.array_name(len(arrays) + 1)) in names:
         arrays.append(name)
-    if arrays and NAMES_FILE not in names:
-        raise PipelineError(f"{folder} holds {arrays[0]} without {NAMES_FILE}", _RERUN)
+    if arrays and dump.NAMES_FILE not in names:
+        raise PipelineError(f"{folder} holds {arrays[0]} without {dump.NAMES_FILE}", _RERUN)
     return arrays
 
 

@@ -9,10 +9,8 @@ record follows it.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
-import importlib.metadata
 import itertools
 import json
 import operator
@@ -79,23 +77,21 @@ def keeping(run: Run) -> Iterator[Run]:
         "folder": str(Path.cwd()),
         "started_unix_s": round(started, 3),
         "settings": dict(run.settings),
-        "inputs": [],
         "code_sha256": code_digest(),
-        "versions": _versions(run.packages),
         "details": dict(run.details),
     }
-    with _fingerprinting(run.inputs, aside=not run.outputs[0].is_dir()) as found:
+    with _identifying(run, aside=not run.outputs[0].is_dir()) as identified:
         if run.outputs[0].is_dir():
-            _write(where, content | {"inputs": found()})
+            _write(where, content | identified())
         try:
             yield run
         except BaseException as error:
             if path_of(run.outputs[0]).exists() and run.outputs[0].is_dir():
                 content |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-                content |= {"inputs": found(), "counts": run.counts, "details": run.details}
+                content |= identified() | {"counts": run.counts, "details": run.details}
                 _write(where, content)
             raise
-        content["inputs"] = found()
+        content |= identified()
     content |= {
         "status": "complete",
         "good": run.good,
@@ -180,23 +176,28 @@ def fingerprint(path: Path) -> Json:
 
 
 @contextmanager
-def _fingerprinting(paths: Sequence[Path], aside: bool) -> Iterator[Callable[[], list[Json]]]:
-    """Yield a function that returns the fingerprints of `paths` as they are now.
+def _identifying(run: Run, aside: bool) -> Iterator[Callable[[], Json]]:
+    """Yield a function that returns what `_identify` finds now.
 
-    With `aside` large folders are left to a process of their own, where this system can fork.
+    With `aside` that is left to a process of its own where an input is a large folder and this
+    system can fork.
     """
     from pipeline import shares
 
-    with contextlib.ExitStack() as processes:
-        found: list[Callable[[], Json]] = []
-        for path in paths:
-            work = functools.partial(fingerprint, path)
-            if aside and shares.can_fork() and _has_many(path):
-                found.append(functools.cache(processes.enter_context(shares.ahead(work))))
-            else:
-                ready = work()
-                found.append(functools.partial(dict, ready))
-        yield lambda: [each() for each in found]
+    if aside and shares.can_fork() and any(map(_has_many, run.inputs)):
+        with shares.ahead(functools.partial(_identify, run)) as identify:
+            yield functools.cache(identify)
+    else:
+        found = _identify(run)
+        yield lambda: found
+
+
+def _identify(run: Run) -> Json:
+    """Return the fingerprints of the inputs of `run` and the versions of its packages."""
+    return {
+        "inputs": [fingerprint(path) for path in run.inputs],
+        "versions": _versions(run.packages),
+    }
 
 
 def _has_many(path: Path) -> bool:
@@ -244,6 +245,8 @@ def _command() -> list[str]:
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:
+    import importlib.metadata  # as slow to import as all the rest of a stage that needs no NumPy
+
     found = {"python": sys.version.split()[0]}
     for package in packages:
         if package != "python":

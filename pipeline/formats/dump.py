@@ -16,6 +16,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+NAMES_FILE = "results.names"  # the images of the arrays' rows, one per line
+
 # A number has no leading zero, so that an input tensor such as `val_00000001.bin` is no dump.
 _NAME = re.compile(r"(.+)_(0|[1-9][0-9]{0,8})\.(?:txt|bin)", re.DOTALL)
 _TO_SPACES = bytes.maketrans(b",", b" ")
@@ -30,6 +32,11 @@ _SMALLEST_NORMAL, _SUBNORMAL_STEPS = 2.0**-126, 2.0**149
 def dump_name(stem: str, number: int, binary: bool) -> str:
     """Return the file name of output `number` of the sample `stem`, e.g. `cat_1.txt`."""
     return f"{stem}_{number}.{'bin' if binary else 'txt'}"
+
+
+def array_name(number: int) -> str:
+    """Return the name of the one file that holds all results of output `number`, from 1."""
+    return f"results_{number}.npy"
 
 
 def split_name(name: str) -> tuple[str, int] | None:

@@ -25,13 +25,7 @@ from pipeline.errors import PipelineError
 from pipeline.formats import dump
 from pipeline.runner.flow import Batch
 
-NAMES_FILE = "results.names"
 _ARRAY_NAME = re.compile(r"\.?results(_[1-9][0-9]*\.npy|\.names)(\.partial)?")
-
-
-def array_name(number: int) -> str:
-    """Return the file name of all results of output `number`, from 1."""
-    return f"results_{number}.npy"
 
 
 def is_result(name: str) -> bool:
@@ -105,7 +99,7 @@ class ResultArrays:
         """Prepare the arrays; `outputs` are those of any batch, for their shapes and dtypes."""
         self._folder, self._stems = folder, stems
         self._samples = [row_of(output, 0, batch_size) for output in outputs]
-        self._paths = [folder / array_name(k) for k in range(1, len(outputs) + 1)]
+        self._paths = [folder / dump.array_name(k) for k in range(1, len(outputs) + 1)]
         self._partial = [path.with_name(f".{path.name}.partial") for path in self._paths]
         self._files: list[int] = []
         self._starts: list[int] = []
@@ -150,7 +144,9 @@ class ResultArrays:
             return
         for partial, path in zip(self._partial, self._paths, strict=True):
             atomic.rename(partial, path)
-        atomic.write_text(self._folder / NAMES_FILE, "".join(f"{stem}\n" for stem in self._stems))
+        atomic.write_text(
+            self._folder / dump.NAMES_FILE, "".join(f"{stem}\n" for stem in self._stems)
+        )
 
 
 def _write_all(file: int, data: Any, path: str) -> None:
