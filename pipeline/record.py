@@ -9,6 +9,7 @@ record follows it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import atomic
+from pipeline import atomic, lock
 from pipeline.errors import PipelineError
 
 SCHEMA = 1
@@ -59,13 +60,18 @@ class Run:
 
 @contextmanager
 def keeping(run: Run) -> Iterator[Run]:
-    """Keep the record of `run` beside its first output while the block works.
+    """Keep the record of `run` beside its first output, and that output's lock, while it works.
 
     Inputs are fingerprinted before the block, outputs after it. Where no record is due before the
     end, a process of its own does so for a large folder, and begins before the block. A block that
     raises leaves the status `failed`. One that ends is `complete`, every item accounted for; `good`
     says whether it found what it should.
     """
+    with _locked(run.outputs[0]):
+        yield from _keeping(run)
+
+
+def _keeping(run: Run) -> Iterator[Run]:
     started = time.time()
     clock = time.perf_counter()
     where = path_of(run.outputs[0])
@@ -102,6 +108,11 @@ def keeping(run: Run) -> Iterator[Run]:
         "verdict": run.verdict,
     }
     _write(where, content)
+
+
+def _locked(output: Path) -> contextlib.AbstractContextManager[None]:
+    # A folder that the stage has yet to make is nobody else's.
+    return lock.holding(output) if path_of(output).parent.is_dir() else contextlib.nullcontext()
 
 
 def load(output: Path) -> Json | None:
