@@ -21,11 +21,15 @@ Samples are real ones; what fills the last batch is not counted.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.formats.perf import DatasetPerf, PurePerf
+from pipeline.quotable import LEAST_CALLS, LEAST_SECONDS, Timed
+
+MOST_ROUNDS = 1024  # that the benchmark tool takes
 
 Interval = tuple[int, int]  # start and end, time.perf_counter_ns
 _NS_PER_S = 1e9
@@ -130,4 +134,41 @@ def pure_perf(rounds_ns: Sequence[int], batch_size: int) -> PurePerf:
     return PurePerf(
         rate=math.fsum(rates) / len(rates),
         latency_ms=math.fsum(rounds_ns) / len(rounds_ns) / batch_size / _NS_PER_MS,
+    )
+
+
+def dataset_timed(measured: Measured, requests: int, warmup: int, of_samples: int) -> Timed:
+    """Return what a verdict on a data-set run rests on.
+
+    `warmup` is what each request was asked to run before; the first call of all, alone, is one
+    more. `of_samples` are there, those of an interrupted run included.
+    """
+    return Timed(
+        calls_ns=measured.calls_ns,
+        start_ns=min((start for start, _ in measured.executes), default=0),
+        ends_ns=[end for _, end in measured.executes],
+        requests=requests,
+        warmup=max(warmup, 1) if requests == 1 else warmup,
+        samples=measured.samples,
+        of_samples=of_samples,
+        more_calls="give more samples or a smaller batch",
+        more_seconds="give more samples",
+    )
+
+
+def pure_timed(rounds_ns: Sequence[int], warmup: int) -> Timed:
+    """Return what a verdict on rounds of one batch rests on; one call is in flight at a time."""
+    seconds = sum(rounds_ns) / _NS_PER_S
+    enough = math.ceil(len(rounds_ns) * LEAST_SECONDS / max(seconds, 1e-9))
+    longer = f"give -round={enough} or more" if enough <= MOST_ROUNDS else "give a larger batch"
+    return Timed(
+        calls_ns=rounds_ns,
+        start_ns=0,
+        ends_ns=list(itertools.accumulate(rounds_ns)),
+        requests=1,
+        warmup=max(warmup, 1),
+        samples=len(rounds_ns),
+        of_samples=len(rounds_ns),
+        more_calls=f"give -round={LEAST_CALLS} or more",
+        more_seconds=longer,
     )
