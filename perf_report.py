@@ -8,6 +8,9 @@ latency is that of one inference call per sample.
 The card rate is the Interface rate times the chips on a card: as --chips says; without it 1 for
 what benchmark.py measured on this machine (its record beside the file tells), else 4 as on an
 Ascend 310.
+
+The verdict is that of the record: QUOTABLE, or SMOKE with what to change below the table. Without a
+record it is unknown.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline import record
+from pipeline import quotable, record
 from pipeline.errors import PipelineError
 from pipeline.formats import perf
 from pipeline.published import CHIPS_PER_310_CARD
@@ -37,6 +37,8 @@ class Row:
     card_rate: float  # samples/s: interface_rate times chips
     e2e_rate: float | None  # samples/s of the whole run
     e2e_share: float | None  # e2e_rate by interface_rate
+    verdict: str  # QUOTABLE, SMOKE or unknown
+    verdict_because: tuple[str, ...]
 
 
 def read(path: Path, chips: int | None) -> Row:
@@ -52,7 +54,9 @@ def read(path: Path, chips: int | None) -> Row:
     except ValueError as error:
         raise PipelineError(f"{path}: {error}", "give files that the benchmark wrote") from None
     name = perf.split_name(path.name)
-    count, why = (chips, "--chips") if chips is not None else _chips(path)
+    made = _record_of(path)
+    count, why = (chips, "--chips") if chips is not None else _chips(made)
+    verdict, because = _verdict(made)
     if isinstance(figures, perf.PurePerf):
         model = name.model_stem if name else None
         match = _BATCH_IN_MODEL.search(model or "")
@@ -69,6 +73,8 @@ def read(path: Path, chips: int | None) -> Row:
             card_rate=figures.rate * count,
             e2e_rate=None,
             e2e_share=None,
+            verdict=verdict,
+            verdict_because=because,
         )
     rate = figures.interface_rate
     return Row(
@@ -84,6 +90,8 @@ def read(path: Path, chips: int | None) -> Row:
         card_rate=rate * count,
         e2e_rate=figures.e2e_rate,
         e2e_share=figures.e2e_rate / rate if rate else None,
+        verdict=verdict,
+        verdict_because=because,
     )
 
 
@@ -113,9 +121,19 @@ def to_json(rows: Sequence[Row]) -> record.Json:
 
 
 def captions(rows: Sequence[Row]) -> list[str]:
-    """Say how many chips were reckoned with, and why."""
+    """Say how many chips were reckoned with and why, and why a rate may not be quoted."""
     reasons = {(row.chips, row.chips_because): None for row in rows}
-    return [f"card rate = Interface rate x {chips}: {why}" for chips, why in reasons]
+    lines = [f"card rate = Interface rate x {chips}: {why}" for chips, why in reasons]
+    # What holds for many is said once.
+    named: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.verdict != quotable.QUOTABLE:
+            said = (row.verdict, "; ".join(row.verdict_because))
+            named.setdefault(said, []).append(Path(row.file).name)
+    for (verdict, why), files in named.items():
+        which = "all" if len(files) == len(rows) else ", ".join(files)
+        lines.append(f"{verdict} ({which}): {why}")
+    return lines
 
 
 HEADINGS = (
@@ -127,6 +145,7 @@ HEADINGS = (
     "end-to-end rate",
     "of Interface",
     "latency ms",
+    "verdict",
 )
 
 
@@ -142,6 +161,7 @@ def cells(row: Row) -> tuple[str, ...]:
         _blank(row.e2e_rate, ".6g"),
         _blank(row.e2e_share, ".1%"),
         f"{row.latency_ms:.6g}",
+        row.verdict,
     )
 
 
@@ -149,13 +169,26 @@ def _blank(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def _chips(path: Path) -> tuple[int, str]:
-    """Return how many chips a card has, judging by the records beside a perf file, and why."""
+def _record_of(path: Path) -> record.Json | None:
+    """Return the record, of those beside a perf file, of the run that wrote just that file."""
     digest = record.file_digest(path)
     for place in sorted(path.parent.glob(f"*{record.SUFFIX}")):
         made = record.load(place.with_name(place.name.removesuffix(record.SUFFIX))) or {}
         for output in made.get("outputs", []):
             if Path(output["path"]).name == path.name and output.get("sha256") == digest:
-                engine = made.get("details", {}).get("engine", "an engine")
-                return 1, f"measured here by {engine}, without a card"
-    return CHIPS_PER_310_CARD, f"a 310 card has {CHIPS_PER_310_CARD} chips (else give --chips)"
+                return made
+    return None
+
+
+def _chips(made: record.Json | None) -> tuple[int, str]:
+    """Return how many chips a card has, judging by the record of the run, and why."""
+    if made is None:
+        return CHIPS_PER_310_CARD, f"a 310 card has {CHIPS_PER_310_CARD} chips (else give --chips)"
+    engine = made.get("details", {}).get("engine", "an engine")
+    return 1, f"measured here by {engine}, without a card"
+
+
+def _verdict(made: record.Json | None) -> tuple[str, tuple[str, ...]]:
+    if made is None:
+        return quotable.UNKNOWN, ("no record",)
+    return quotable.of_record(made.get("details"))

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import record, table
+from pipeline import quotable, record, table
 from pipeline.errors import PipelineError, one_line
 from pipeline.formats import perf, result
 
 MODEL = Path("vovnet39.onnx")
 MISSING = "-"
-HEADINGS = ("batch", "images", "Top1", "95 % interval", "Top5", "images/s", "end to end")
+HEADINGS = ("batch", "images", "Top1", "95 % interval", "Top5", "images/s", "end to end", "verdict")
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,18 @@ def read_row(result_file: Path, perf_file: Path) -> Row:
 def show(rows: Sequence[Row]) -> None:
     """Print the table of `rows` to stdout, and below it what it rests on and where that lies."""
     table.show(
-        HEADINGS, [(str(row.batch_size), *_accuracy(row), *_speed(row.perf)) for row in rows]
+        HEADINGS,
+        [
+            (str(row.batch_size), *_accuracy(row), *_speed(row.perf), _verdict(row)[0])
+            for row in rows
+        ],
     )
     files = [
         f"{label:<9}{' '.join(there)}"
         for label, paths in _files(rows)
         if (there := [str(path) for path in paths if path.exists()])
     ]
-    lines = ["", *_engines(rows), *_meaning(rows), "", *files]
+    lines = ["", *_engines(rows), *_reasons(rows), *_meaning(rows), "", *files]
     sys.stdout.write("".join(f"{one_line(line)}\n" for line in lines))
 
 
@@ -95,6 +99,27 @@ def _speed(found: perf.DatasetPerf | None) -> tuple[str, str]:
     if found is None:
         return MISSING, MISSING
     return f"{found.interface_rate:.2f}", f"{found.e2e_rate:.2f}"
+
+
+def _verdict(row: Row) -> tuple[str, tuple[str, ...]]:
+    """Return whether the speed may be quoted, as the record of the perf file says, and why not."""
+    if row.perf is None:
+        return MISSING, ()
+    made = record.load(row.perf_file)
+    if made is None:
+        return quotable.UNKNOWN, ("no record",)
+    digest = record.file_digest(row.perf_file)
+    if not any(output.get("sha256") == digest for output in made.get("outputs", [])):
+        return quotable.UNKNOWN, ("its record is that of another file",)
+    return quotable.of_record(made.get("details"))
+
+
+def _reasons(rows: Sequence[Row]) -> list[str]:
+    """Return one line for each speed that may not be quoted."""
+    verdicts = [(row.batch_size, *_verdict(row)) for row in rows]
+    return [
+        f"{word}, batch {size}: {'; '.join(because)}" for size, word, because in verdicts if because
+    ]
 
 
 def _engines(rows: Sequence[Row]) -> list[str]:

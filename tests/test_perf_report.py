@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,8 @@ def test_published_blocks_give_the_published_card_rates_in_order_of_batch_size(
     rows = [line.split() for line in done.stdout.splitlines()[1:6]]
     assert {int(row[0]): row[4] for row in rows} == CARD_RATES
     assert [int(row[0]) for row in rows] == [1, 4, 8, 16, 32]
-    assert rows[0] == ["1", "0", "vision", "281.608", "1126.432", "190.286", "67.6%", "4.54289"]
+    first = ["1", "0", "vision", "281.608", "1126.432", "190.286", "67.6%", "4.54289", "unknown"]
+    assert rows[0] == first
     assert "Interface rate x 4: a 310 card has 4 chips" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("OK: 5 perf files in ")
     assert "1530.264" in done.stdout.splitlines()[-1]
@@ -87,17 +89,20 @@ def test_pure_inference_stands_in_the_same_table_with_its_blanks(blocks: Path) -
     done = run(blocks, *names(blocks))
     row = next(line for line in done.stdout.splitlines() if "pure inference" in line)
     expected = ["16", "1", "vovnet39_bs16", "(pure", "inference)", "974.27", "3897.08", "1.02917"]
+    expected.append("unknown")
     assert row.split() == expected
     rows = json.loads(run(blocks, "--json", name).stdout)["rows"]
     assert rows[0]["e2e_rate_samples_per_s"] is None
 
 
-def keep_record(folder: Path, output: Path, perf_file: Path) -> None:
+def keep_record(
+    folder: Path, output: Path, perf_file: Path, stated: Mapping[str, object] | None = None
+) -> None:
     content = {
         "schema": record.SCHEMA,
         "status": "complete",
         "outputs": [{"path": str(output)}, record.fingerprint(perf_file)],
-        "details": {"engine": "onnxruntime"},
+        "details": {"engine": "onnxruntime"} | ({"quotable": dict(stated)} if stated else {}),
     }
     record.path_of(folder / output.name).write_text(json.dumps(content))
 
@@ -127,6 +132,43 @@ def test_record_of_another_file_of_that_name_vouches_for_nothing(blocks: Path) -
     keep_record(blocks, blocks / "dumpOutput_device0", path)
     path.write_text(block(354.792, 194.168))
     assert "1419.168" in run(blocks, path.name).stdout
+
+
+def test_files_without_a_record_say_once_that_nothing_is_known(blocks: Path) -> None:
+    done = run(blocks, *names(blocks))
+    assert [line.split()[-1] for line in done.stdout.splitlines()[:6]] == [
+        "verdict",
+        *["unknown"] * 5,
+    ]
+    assert done.stdout.splitlines()[-2] == "unknown (all): no record"
+
+
+def test_verdicts_stand_in_the_table_and_the_reasons_below_it(blocks: Path) -> None:
+    smoke = {"verdict": "SMOKE", "reasons": ["15 calls were timed", "3 s were timed"]}
+    stated = {1: {"verdict": "QUOTABLE", "reasons": []}, 8: smoke, 32: smoke, 16: {}}
+    for size, what in stated.items():
+        path = blocks / perf.perf_name("vision", size, 0)
+        keep_record(blocks, path, path, what)
+    done = run(blocks, *names(blocks))
+    words = {line.split()[0]: line.split()[-1] for line in done.stdout.splitlines()[1:6]}
+    expected = {1: "QUOTABLE", 4: "unknown", 8: "SMOKE", 16: "unknown", 32: "SMOKE"}
+    assert words == {str(size): word for size, word in expected.items()}
+    file = {size: perf.perf_name("vision", size, 0) for size in expected}
+    below = done.stdout.splitlines()[6:-1]
+    assert f"SMOKE ({file[8]}, {file[32]}): 15 calls were timed; 3 s were timed" in below
+    assert f"unknown ({file[4]}): no record" in below
+    assert f"unknown ({file[16]}): its record does not say" in below
+    rows = json.loads(run(blocks, "--json", *names(blocks)).stdout)["rows"]
+    assert [row["verdict"] for row in rows] == list(expected.values())
+    assert rows[2]["verdict_because"] == smoke["reasons"]
+
+
+def test_chips_as_given_leave_the_verdict_as_it_is(blocks: Path) -> None:
+    path = blocks / perf.perf_name("vision", 1, 0)
+    keep_record(blocks, path, path, {"verdict": "QUOTABLE", "reasons": []})
+    done = run(blocks, "--chips", "2", path.name)
+    assert done.stdout.splitlines()[1].split()[-1] == "QUOTABLE"
+    assert "unknown" not in done.stdout
 
 
 def test_file_of_any_name_is_read_and_comes_last(blocks: Path) -> None:
