@@ -9,6 +9,10 @@ is the background, and label n stands for output n + 1.
 LABELS has one line per image: its name and its class from 0, such as
   ILSVRC2012_val_00000001.JPEG 65
 
+The total must match: the dumps must be as many as the images that the run was given, as the record
+beside DUMP says. Dumps of other tools have no record; then every image of LABELS must be there, or
+--images must say how many the run was given.
+
 A full run of 50,000 images is compared with the published figures; a miss is printed and does not
 change the exit code, since another checkpoint has figures of its own. OUTDIR is made where it is
 missing; a failed run leaves an older result as it was.
@@ -32,6 +36,12 @@ def build_parser() -> door.Parser:
     parser.add_argument("labels", type=door.path, metavar="LABELS", help="label file")
     parser.add_argument("outdir", type=door.path, metavar="OUTDIR", help="folder of the result")
     parser.add_argument("name", type=_file_name, metavar="NAME", help="name of the result")
+    parser.add_argument(
+        "--images",
+        type=door.whole_number(1),
+        metavar="N",
+        help="the number of images that the run was given",
+    )
     return parser
 
 
@@ -51,7 +61,7 @@ def call(args: argparse.Namespace) -> door.Verdict:
     gc.enable()
     started = time.perf_counter()
     target = args.outdir / args.name
-    score = scoring.score_to_file(args.dump, args.labels, target)
+    score = scoring.score_to_file(args.dump, args.labels, target, args.images)
     low, high = (f"{end * 100:.2f}%" for end in score.top1_interval)
     for place, accuracy in enumerate(score.accuracies):
         line = f"Top{place + 1} accuracy: {round(accuracy * 100, 2)}%"

@@ -1,4 +1,4 @@
-"""A folder of dumps: what lies in it, whether it is whole, and its rows of scores in blocks.
+"""A folder of dumps: what lies in it, and its rows of scores in blocks.
 
 A dump `<stem>_<k>.txt|.bin` belongs to the image whose name before the first dot is the stem's. Of
 several outputs per image the lowest is scored: `_0` where the folder counts from 0 (ais_bench,
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import record
+from pipeline import chain, record
 from pipeline.errors import PipelineError
 from pipeline.formats import dump, perf
 from pipeline.formats.blocks import BinaryRows, TextRows
@@ -27,8 +27,9 @@ BLOCK_ROWS = 128
 TEXT_SHARE, BINARY_SHARE, ARRAY_SHARE = 1_000, 8_000, 50_000
 
 _RAW = np.dtype("<f4")  # of a binary dump whose folder has no record
+_RAW_NAMES = frozenset(np.dtype(kind).name for kind in "?bBhHiIlLefd")
 _MOST_BYTES_AT_ONCE = 1 << 16
-_RERUN = "run benchmark.py again"
+RERUN = "run benchmark.py again"
 
 
 @dataclass(frozen=True)
@@ -73,36 +74,8 @@ def find(folder: Path) -> Dumps:
         return _ArrayDumps(folder, arrays, passed_over - len(arrays) - 1)
     if not named:
         besides = f", only {passed_over} other entries" if passed_over else ""
-        raise PipelineError(f"{folder} holds no dump such as IMAGE_1.txt{besides}", _RERUN)
+        raise PipelineError(f"{folder} holds no dump such as IMAGE_1.txt{besides}", RERUN)
     return _FileDumps(folder, named, passed_over, _raw_dtype(folder))
-
-
-def verify(dumps: Dumps) -> bool:
-    """Say whether the folder has the record of a run; without one nothing is known of it.
-
-    PipelineError where that run did not end well, or counted other dumps than there are.
-    """
-    # `.` and a trailing `..` have no name that a record could lie beside.
-    folder = Path(os.path.abspath(dumps.folder))  # noqa: PTH100 (resolve would follow links)
-    made = record.load(folder)
-    if made is None:
-        return False
-    if made.get("status") != "complete":
-        raise PipelineError(
-            f"{dumps.folder} is not the output of a complete run"
-            f" (its record says {made.get('status')})",
-            _RERUN,
-        )
-    images, counts = len(dumps.images), made.get("counts", {})
-    written = counts.get("dumped"), counts.get("outputs_per_sample")
-    there = images, 1 + dumps.other_outputs / images
-    if written != there:
-        raise PipelineError(
-            f"{dumps.folder} holds {images} images with {there[1]:.6g} outputs each,"
-            f" and its record says {written[0]} with {written[1]}",
-            f"{_RERUN}, or remove {record.path_of(folder)} if another tool made these dumps",
-        )
-    return True
 
 
 class _FileDumps:
@@ -121,7 +94,7 @@ class _FileDumps:
         if lacking := set().union(*named.values()) - firsts.keys():
             stem = min(lacking)
             there = folder / named[min(n for n in named if stem in named[n])][stem]
-            raise PipelineError(f"output {first} of {stem} is missing beside {there}", _RERUN)
+            raise PipelineError(f"output {first} of {stem} is missing beside {there}", RERUN)
         stems = sorted(firsts)
         self._names = [firsts[stem] for stem in stems]
         self.images: Sequence[str] = _images(folder, stems)
@@ -155,7 +128,7 @@ class _FileDumps:
             if count != self._outputs:
                 raise PipelineError(
                     f"{place} holds {count} values, and {self._names[0]} holds {self._outputs}",
-                    f"do they come from one run? {_RERUN}",
+                    f"do they come from one run? {RERUN}",
                 )
         return values.reshape(-1, self._outputs)
 
@@ -174,15 +147,15 @@ class _ArrayDumps:
         try:
             scores = np.load(self._path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
-            raise PipelineError(f"{self._path} is no whole array: {error}", _RERUN) from None
+            raise PipelineError(f"{self._path} is no whole array: {error}", RERUN) from None
         if scores.dtype.kind not in "biuf" or not scores.ndim or not scores.size:
             what = f"{scores.dtype} of shape {scores.shape}"
-            raise PipelineError(f"{self._path} holds {what}, and no scores", _RERUN)
+            raise PipelineError(f"{self._path} holds {what}, and no scores", RERUN)
         if len(scores) != len(self.images):
             raise PipelineError(
                 f"{self._path} has {len(scores)} rows,"
                 f" and {dump.NAMES_FILE} beside it has {len(self.images)} names",
-                _RERUN,
+                RERUN,
             )
         self._scores = scores.reshape(len(scores), -1)
 
@@ -198,9 +171,13 @@ class _ArrayDumps:
 
 def _raw_dtype(folder: Path) -> np.dtype[Any]:
     """Return the dtype of a binary dump of the first output, as the run's record has it."""
-    made = record.load(folder) or {}
-    dtypes = made.get("details", {}).get("output_dtypes")
-    return np.dtype(dtypes[0]).newbyteorder("<") if dtypes else _RAW
+    name = chain.field(record.load(folder), str, "details", "output_dtypes", 0)
+    if name is None:
+        return _RAW
+    if name not in _RAW_NAMES:
+        where = record.path_of(folder)
+        raise PipelineError(f"{where} has no dtype of dumps: {chain.shown(name)}", RERUN)
+    return np.dtype(name).newbyteorder("<")
 
 
 def _arrays(folder: Path, names: set[str]) -> list[str]:
@@ -209,7 +186,7 @@ def _arrays(folder: Path, names: set[str]) -> list[str]:
     while (name := dump.array_name(len(arrays) + 1)) in names:
         arrays.append(name)
     if arrays and dump.NAMES_FILE not in names:
-        raise PipelineError(f"{folder} holds {arrays[0]} without {dump.NAMES_FILE}", _RERUN)
+        raise PipelineError(f"{folder} holds {arrays[0]} without {dump.NAMES_FILE}", RERUN)
     return arrays
 
 
@@ -273,12 +250,12 @@ def _values(path: str, data: bytes, raw: np.dtype[Any]) -> NDArray[np.float32]:
     if path.endswith(".bin"):
         if len(data) % raw.itemsize or not data:
             what = f"{len(data)} bytes, no whole number of {raw.name}"
-            raise PipelineError(f"{path} has {what}", _RERUN)
+            raise PipelineError(f"{path} has {what}", RERUN)
         return np.frombuffer(data, raw).astype(np.float32, copy=False)
     try:
         return dump.from_text(data)
     except ValueError as error:
-        raise PipelineError(f"{path} is no dump: {error}", _RERUN) from None
+        raise PipelineError(f"{path} is no dump: {error}", RERUN) from None
 
 
 def _read(path: str) -> bytes:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import places, record
+from pipeline import chain, places, record
+from pipeline.chain import Standing
 from pipeline.errors import PipelineError
 from pipeline.formats.info import InfoLine, write_info
 
@@ -28,16 +30,20 @@ def list_bins(folder: str, info: Path, width: int, height: int) -> Listed:
 
     `width` and `height` are those of the network's input and go into each line. The paths are
     `folder` as it is given and the name. Raises PipelineError where there is none, where their
-    sizes differ, and where the folder's record tells of a run that did not end.
+    sizes differ, and where the folder is not what a complete run has left.
     """
     place = Path(folder)
     files = _files(place)
-    remark = _judge_record(place)
+    made = chain.begin(place, chain.PREPROCESS)
+    if made and info.resolve().is_relative_to(place.resolve()):
+        raise PipelineError(
+            f"{info} would lie in the folder that it lists", "give it a place outside of it"
+        )
     sizes = {name: size for name, size in files if name.endswith(".bin")}
     if not sizes:
         raise PipelineError(f"{folder} holds no .bin file", "first run: vovnet_torch_preprocess.py")
     size = _one_size(place, sizes)
-    remarks = [remark] if remark else []
+    remarks = []
     values = width * height * 3
     if size not in (values, 4 * values):
         remarks.append(
@@ -49,7 +55,9 @@ def list_bins(folder: str, info: Path, width: int, height: int) -> Listed:
         for index, name in enumerate(sorted(sizes))
     ]
     settings = {"mode": "bin", "width": width, "height": height, "bytes_each": size}
-    return _write(Path(folder), info, lines, settings, remarks)
+    counts = {"given": len(sizes), "passed_over": len(files) - len(sizes)}
+    run = record.Run(STAGE, [place], [info], settings, ["Pillow"], counts)
+    return _write(run, lines, remarks, lambda now: _standing(place, made, len(sizes), now))
 
 
 def list_pictures(folder: str, info: Path) -> Listed:
@@ -71,36 +79,53 @@ def list_pictures(folder: str, info: Path) -> Listed:
         InfoLine(index, _join(folder, name), *image_size(Path(folder, name)))
         for index, name in enumerate(names)
     ]
-    return _write(Path(folder), info, lines, {"mode": "jpg"}, [])
+    counts = {"given": len(names), "passed_over": len(files) - len(names)}
+    run = record.Run(STAGE, [Path(folder)], [info], {"mode": "jpg"}, ["Pillow"], counts)
+    return _write(run, lines, [], lambda _now: None)
 
 
 def _write(
-    folder: Path, info: Path, lines: list[InfoLine], settings: record.Json, remarks: list[str]
+    run: record.Run,
+    lines: list[InfoLine],
+    remarks: list[str],
+    look: Callable[[record.Json], Standing | None],
 ) -> Listed:
+    """Write the info file; `look` takes the folder's fingerprint and says how the folder stands."""
+    (info,) = run.outputs
     places.check_file(
         info, [Path(line.path) for line in lines if Path(line.path).name == info.name]
     )
-    with record.keeping(record.Run(STAGE, [folder], [info], settings, ["Pillow"])) as run:
+    with record.keeping(run):
+        standing = look(run.identified()["inputs"][0])
+        if standing:
+            remarks += _remarks(standing)
+            run.details["folder"] = standing.facts()
         write_info(info, lines)
-        run.counts = {"listed": len(lines)}
-        run.details = {"remarks": remarks}
+        run.counts["done"] = len(lines)
+        run.details["remarks"] = remarks
         run.verdict = f"{len(lines)} files listed"
     return Listed(len(lines), tuple(remarks))
 
 
-def _judge_record(folder: Path) -> str | None:
-    """Refuse a folder that its own record calls unfinished; return what else is to be said."""
-    known = record.load(folder)
-    if known is None:
-        return "the folder has no record, so its content is unverified"
-    if known.get("status") == "complete":
-        refused = known.get("counts", {}).get("refused")
-        where = record.path_of(folder)
-        return f"{refused} images are missing, refused as {where} says" if refused else None
-    raise PipelineError(
-        f"{folder} is incomplete: the run that filled it did not end well",
-        "run vovnet_torch_preprocess.py again",
-    )
+def _standing(folder: Path, made: record.Json | None, files: int, now: record.Json) -> Standing:
+    if made is None:
+        return chain.unknown(folder, now)
+    standing = chain.end(folder, made, now)
+    done = chain.count(made["counts"], "done")
+    if done not in (None, files):
+        raise PipelineError(
+            f"{folder} holds {files} .bin files, and its record counts {chain.shown(done)}",
+            "run vovnet_torch_preprocess.py again",
+        )
+    return standing
+
+
+def _remarks(standing: Standing) -> Iterator[str]:
+    if standing.made is None:
+        yield "the folder has no record, so its content is unverified"
+    elif refused := chain.count(standing.made["counts"], "refused"):
+        where = chain.record_of(standing.path)
+        yield f"{chain.shown(refused)} images are missing, refused as {where} says"
 
 
 def _one_size(folder: Path, sizes: dict[str, int]) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline import (
     atomic,
+    chain,
     engines,
     judge,
     machine,
@@ -26,6 +27,7 @@ from pipeline import (
     record,
     untrained,
 )
+from pipeline.chain import Listing
 from pipeline.engines import AUTO, INT8, Settings, model_file
 from pipeline.errors import PipelineError
 from pipeline.formats.info import InfoLine, read_info
@@ -83,11 +85,15 @@ def make_int8(
     _check_paths(source, target)
     model = quantize.inspect(source)
     lines = read_info(calibration)
+    held_lines = read_info(gate.info) if gate and gate.info else lines
+    listed = _look_up(calibration, lines, model.layout)
+    if gate and gate.info:
+        _look_up(gate.info, held_lines, model.layout)
     chosen = _calibration_set(lines, model.layout, pictures, calibration)
     trained = not untrained.is_untrained(source)
     held: Selection | None = None
     if gate:
-        held = _held_out(gate, calibration, lines, model.layout, chosen)
+        held = _held_out(gate, calibration, held_lines, model.layout, chosen)
         if trained and len(held.pictures) < judge.LEAST_PICTURES:
             return Verdict(False, f"{judge.too_few(len(held.pictures))}; {_CANNOT_TELL}")
     inputs = [source, calibration, *_folders(chosen, held)]
@@ -102,7 +108,9 @@ def make_int8(
             run.timings_s["calibrate_and_write"] = round(time.perf_counter() - started, 3)
             run.counts = {"calibration": chosen.counts(), "layers": written.layers}
             run.counts |= {"layers_int8": written.layers_int8, "bytes": written.size}
+            links = chain.facts(chain.file(source, run.identified()["inputs"][0]), listed)
             run.details = {"calibration": _set_details(chosen), "network_trained": trained}
+            run.details["chain"] = links
             said = "not judged, as asked for"
             if gate and held:
                 judgement = _judge_int8(model, made, gate, held, trained)
@@ -112,7 +120,7 @@ def make_int8(
                 if judgement and judgement.outcome == "refused":
                     raise _Refused(said)
             atomic.write_bytes(target, made.read_bytes())
-            run.verdict = _summary(source, written, chosen, said, started)
+            run.verdict = _summary(source, written, chosen, links["doubts"], said, started)
     except _Refused as refusal:
         return Verdict(False, f"{refusal}; nothing was written")
     return Verdict(True, f"{run.verdict} -> {target}")
@@ -135,8 +143,10 @@ def judge_precision(
     wanted = INT8 if candidate else precision
     reduced = engines.load(gate.engine, judged, _settings_for(wanted, batch_size, gate))
     layout = prepared.layout_of(reference.inputs[0])
+    lines = read_info(gate.info)
+    links = chain.facts(chain.file(judged), _look_up(gate.info, lines, layout))
     held = prepared.select(
-        read_info(gate.info), layout, gate.pictures, _calibrated_on(judged), "held-out pictures"
+        lines, layout, gate.pictures, _calibrated_on(source, candidate), "held-out pictures"
     )
     prepared.refuse_noise(held, gate.info)
     trained = not _is_untrained(source)
@@ -153,7 +163,7 @@ def judge_precision(
         trained,
     )
     where = f"{reduced.engine} {reduced.version}, {time.perf_counter() - started:.1f} s"
-    text = f"{_said(judgement, held)}; {where}"
+    text = "; ".join(filter(None, (_said(judgement, held), chain.say(links["doubts"]), where)))
     if report:
         content = {
             "model": record.fingerprint(source),
@@ -163,6 +173,7 @@ def judge_precision(
             "machine": machine.describe(),
             "held_out": _set_details(held),
             "counts": held.counts(),
+            "chain": links,
             "judgement": judgement.as_json(),
         }
         atomic.write_text(report, json.dumps(content, indent=1) + "\n")
@@ -207,8 +218,6 @@ def _held_out(
     if gate.info is None:
         taken = {picture.path for picture in chosen.pictures}
         lines = [line for line in lines if Path(line.path) not in taken]
-    else:
-        lines = read_info(gate.info)
     held = prepared.select(lines, layout, gate.pictures, chosen.pictures, "held-out pictures")
     prepared.refuse_noise(held, gate.info or calibration)
     if held.left_out():
@@ -252,15 +261,30 @@ def _is_untrained(model: Path) -> bool:
     return model_file.identify(model).kind == model_file.ONNX and untrained.is_untrained(model)
 
 
-def _calibrated_on(model: Path) -> Collection[Picture]:
-    """Return the pictures that an int8 model got its ranges from, as its record has them."""
-    content = record.load(model)
-    if content is None or content["stage"] != "quantize":
+def _calibrated_on(source: Path, candidate: Path | None) -> Collection[Picture]:
+    """Return the pictures that an int8 model got its ranges from, as its record has them.
+
+    PipelineError where it was made of another model than `source`.
+    """
+    standing = chain.file(candidate or source)
+    made = standing.made
+    if made is None or made["stage"] != chain.QUANTIZE:
         return ()
-    return [
-        Picture(Path(entry["name"]), entry["sha256"], False)
-        for entry in content["details"]["calibration"]["pictures"]
-    ]
+    whence = chain.field(made, str, "inputs", 0, "sha256")
+    if candidate and standing.verified and whence != record.file_digest(source):
+        raise PipelineError(
+            f"{candidate} was made of another model than {source}",
+            "give the fp32 model that it was made of",
+        )
+    pictures = chain.field(made, list, "details", "calibration", "pictures") or []
+    known = [(chain.field(p, str, "name"), chain.field(p, str, "sha256")) for p in pictures]
+    return [Picture(Path(name), digest, False) for name, digest in known if name and digest]
+
+
+def _look_up(info: Path, lines: Sequence[InfoLine], layout: Layout) -> Listing:
+    """Say how an info file and the tensors that it lists stand; PipelineError as `chain` has it."""
+    needs = {"dtype": layout.dtype.name, "shape": list(layout.shape)}
+    return chain.listing(info, sorted({Path(line.path).parent for line in lines}), needs)
 
 
 def _folders(*sets: Selection | None) -> list[Path]:
@@ -294,9 +318,17 @@ def _said(judgement: Judgement | None, held: Selection) -> str:
     return f"{judgement}{f'; left out: {left_out}' if left_out else ''}"
 
 
-def _summary(source: Path, written: Quantized, chosen: Selection, said: str, started: float) -> str:
+def _summary(
+    source: Path,
+    written: Quantized,
+    chosen: Selection,
+    doubts: Sequence[str],
+    said: str,
+    started: float,
+) -> str:
+    unverified = f", {chain.say(doubts)}" if doubts else ""
     return (
         f"{written.layers_int8} of {written.layers} layers in int8, {written.size / 1e6:.1f} MB "
         f"(fp32 {source.stat().st_size / 1e6:.1f} MB), calibrated on {len(chosen.pictures)} "
-        f"pictures; {said}; {time.perf_counter() - started:.1f} s"
+        f"pictures{unverified}; {said}; {time.perf_counter() - started:.1f} s"
     )

@@ -16,6 +16,7 @@ import itertools
 import json
 import operator
 import os
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,10 +30,29 @@ from pipeline.errors import PipelineError
 
 SCHEMA = 1
 SUFFIX = ".record.json"
+_MOST_BYTES = 64 << 20  # of a record: that of a million images has fewer
+_ANEW = ("--force", "-force")
 _MANY = 10_000  # files in a folder, from which on a process more is started to read their times
 PROJECT = Path(__file__).resolve().parent.parent
 
 Json = dict[str, Any]
+
+# What a record consists of, as far as others rely on it; the rest is the stage's own.
+_KINDS: dict[str, type] = {
+    "stage": str,
+    "status": str,
+    "command": list,
+    "folder": str,
+    "code_sha256": str,
+    "inputs": list,
+    "settings": dict,
+    "versions": dict,
+    "outputs": list,
+    "counts": dict,
+    "timings_s": dict,
+    "details": dict,
+    "verdict": str,
+}
 
 
 def path_of(output: Path) -> Path:
@@ -56,6 +76,9 @@ class Run:
     details: Json = field(default_factory=dict)
     verdict: str = ""
     good: bool = True
+    # Returns "inputs", their fingerprints as they were at the beginning, and "versions"; it may
+    # have to wait for them. Set while the record is kept.
+    identified: Callable[[], Json] = dict
 
 
 @contextmanager
@@ -89,13 +112,15 @@ def _keeping(run: Run) -> Iterator[Run]:
     with _identifying(run, aside=not run.outputs[0].is_dir()) as identified:
         if run.outputs[0].is_dir():
             _write(where, content | identified())
+        run.identified = identified
         try:
             yield run
         except BaseException as error:
             if path_of(run.outputs[0]).exists() and run.outputs[0].is_dir():
                 content |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
                 content |= identified() | {"counts": run.counts, "details": run.details}
-                _write(where, content)
+                with contextlib.suppress(OSError):  # the first error is the one to tell
+                    _write(where, content)
             raise
         content |= identified()
     content |= {
@@ -118,21 +143,47 @@ def _locked(output: Path) -> contextlib.AbstractContextManager[None]:
 def load(output: Path) -> Json | None:
     """Return the record beside `output`, or None where there is none.
 
+    What a record consists of (`_KINDS`) is there and of its type, empty where the file lacks it.
     Raises PipelineError where the record is no JSON object of a schema known here.
     """
     where = path_of(output)
     try:
-        content = json.loads(where.read_bytes())
+        content = json.loads(_read(where))
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA or not _is_sound(content):
         raise PipelineError(
             f"{where} is not a record of this version",
             "remove it, and the stage that made it runs anew",
         )
-    return content
+    return {key: kind() for key, kind in _KINDS.items()} | content
+
+
+def _read(where: Path) -> bytes:
+    """Return the content of a record; nothing of what is no file, or is far too large for one."""
+    # Without waiting for somebody to write, where there is a pipe of that name.
+    handle = os.open(where, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_BYTES:
+            return b""
+        with open(handle, "rb", closefd=False) as file:
+            return file.read(_MOST_BYTES)
+    finally:
+        os.close(handle)
+
+
+def _is_sound(content: Json) -> bool:
+    return (
+        all(isinstance(content.get(key, kind()), kind) for key, kind in _KINDS.items())
+        and all(isinstance(word, str) for word in content.get("command", ()))
+        and all(
+            isinstance(entry, dict) and isinstance(entry.get("path"), str)
+            for entry in [*content.get("inputs", ()), *content.get("outputs", ())]
+        )
+    )
 
 
 def copy(output: Path, other: Path) -> None:
@@ -160,7 +211,7 @@ def is_current(output: Path, command: Sequence[str]) -> bool:
             and content["versions"] == _versions(list(content["versions"]))
             and all(_unchanged(entry) for entry in content["inputs"] + content["outputs"])
         )
-    except (KeyError, TypeError, OSError):
+    except (KeyError, TypeError, ValueError, OSError):
         # A record that lacks something, or a file that cannot be read: the stage itself will say.
         return False
 
@@ -236,7 +287,8 @@ def code_digest() -> str:
 
 def _unchanged(entry: Json) -> bool:
     path = Path(entry["path"])
-    return path.exists() and fingerprint(path) == entry
+    # A pipe or a device of that name would be read for ever.
+    return (path.is_file() or path.is_dir()) and fingerprint(path) == entry
 
 
 def _walk(folder: str, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
@@ -251,8 +303,11 @@ def _walk(folder: str, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def _command() -> list[str]:
-    """Return how this process was called: the script's path, then its arguments."""
-    return [str(Path(sys.argv[0]).absolute()), *sys.argv[1:]]
+    """Return how this process was called: the script's path, then its arguments.
+
+    What only says to begin anew is left out, as the output is the same with it and without.
+    """
+    return [str(Path(sys.argv[0]).absolute()), *(w for w in sys.argv[1:] if w not in _ANEW)]
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:

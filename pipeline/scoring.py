@@ -12,15 +12,27 @@ any other value; rows that hold one are counted and reported.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import atomic, dump_folder, machine, places, progress, published, record, shares
+from pipeline import (
+    atomic,
+    chain,
+    dump_folder,
+    machine,
+    places,
+    progress,
+    published,
+    record,
+    shares,
+    totals,
+)
 from pipeline.dump_folder import Block, Dumps
 from pipeline.errors import PipelineError
 from pipeline.formats import result
@@ -55,7 +67,14 @@ class Score:
     labelled: int  # images in the label file
     passed_over: int  # entries of the folder that are no dumps
     other_outputs: int  # dumps of a second, third, ... output
-    verified: bool  # the folder has the record of a complete run, and it counts these dumps
+    refused: int  # images that the preprocessing of these refused
+    chain: Mapping[str, Any]  # what is known of all that the dumps come from
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        """Say why the score is unverified; empty where every record up to the tensors is good."""
+        doubts: list[str] = self.chain["doubts"]
+        return doubts
 
     @property
     def accuracies(self) -> tuple[float, ...]:
@@ -68,7 +87,7 @@ class Score:
         return wilson_interval(self.hits[0], self.images)
 
 
-def score_to_file(dumps: Path, labels_file: Path, target: Path) -> Score:
+def score_to_file(dumps: Path, labels_file: Path, target: Path, images: int | None = None) -> Score:
     """Score a folder of dumps, and write `target` (`result.json`) and its record.
 
     The folder of `target` is made where it is missing. PipelineError as `score` has it; then
@@ -81,15 +100,17 @@ def score_to_file(dumps: Path, labels_file: Path, target: Path) -> Score:
         stage="vision_metric_ImageNet",
         inputs=[dumps, labels_file],
         outputs=[target],
-        settings={},
+        settings={"images": images},
         packages=["numpy", "orjson", "pysimdjson"],
     )
     with record.keeping(run):
-        found = score(dumps, labels_file)
-        run.counts = {key: value for key, value in vars(found).items() if isinstance(value, int)}
+        found = score(dumps, labels_file, images, lambda: run.identified()["inputs"][0])
+        run.counts = _counts(found)
         run.details = {
+            "classes": found.classes,
             "top": [round(accuracy, 6) for accuracy in found.accuracies],
             "top1_interval_95": [round(end, 6) for end in found.top1_interval],
+            "chain": found.chain,
         }
         run.verdict = ", ".join(describe(found))
         places.make_folder(target.parent)
@@ -97,13 +118,28 @@ def score_to_file(dumps: Path, labels_file: Path, target: Path) -> Score:
     return found
 
 
+def _counts(found: Score) -> record.Json:
+    """Return the counts for the record; what was refused was so before it came to be a dump."""
+    return {
+        "given": found.images + found.refused,
+        "scored": found.images,
+        "refused": found.refused,
+        "passed_over": found.passed_over,
+        "other_outputs": found.other_outputs,
+        "labelled": found.labelled,
+        "tied": found.tied,
+        "infinite": found.infinite,
+    }
+
+
 def describe(score: Score) -> list[str]:
     """Return what there is to say of a score besides its figures, in short phrases."""
     phrases = [f"{score.images} of {score.labelled} labelled images scored"]
     phrases.append(f"{score.classes} classes")
-    if not score.verified:
-        phrases.append("unverified (the dumps have no record)")
+    if score.doubts:
+        phrases.append(chain.say(score.doubts))
     for count, noun, rest in (
+        (score.refused, "image", "refused by the preprocessing"),
         (score.other_outputs, "dump", "of further outputs not scored"),
         (score.passed_over, "other file", "passed over"),
         (score.tied, "label", "tied with another class"),
@@ -134,16 +170,25 @@ def compare(score: Score) -> str | None:
     )
 
 
-def score(dumps: Path, labels_file: Path) -> Score:
+def score(
+    dumps: Path,
+    labels_file: Path,
+    given: int | None = None,
+    fingerprint: Callable[[], record.Json] | None = None,
+) -> Score:
     """Score a folder of dumps against a label file.
 
+    `given` is the number of images that there must be; else the folder's record says it, and
+    without one the label file. `fingerprint` returns that of the folder, once it is known.
+
     PipelineError names the file where a dump is unreadable, has no label, another length than the
-    rest or a NaN, where a label is no class, and where the folder's record is not that of a
-    complete run or counts other dumps than there are.
+    rest or a NaN, where a label is no class, where the number of images is another one, and where
+    the folder is not what a complete run has left.
     """
     found = dump_folder.find(dumps)
-    verified = dump_folder.verify(found)
+    run = totals.run_of(found)
     labels = read_labels(labels_file)
+    totals.check(found, run, labels, labels_file, given)
     images = outputs = tied = infinite = 0
     hits_at = np.zeros(result.MOST_TOP_ENTRIES, np.intp)
     with progress.track("score", len(found.images), "images") as update:
@@ -152,6 +197,8 @@ def score(dumps: Path, labels_file: Path) -> Score:
             tied, infinite = tied + part.tied, infinite + part.infinite
             hits_at += part.hits_at
             update(images)
+    # Last, because a process of its own reads the folder's times meanwhile.
+    links = chain.after_run(run.standing(fingerprint))
     return Score(
         images=images,
         classes=outputs,
@@ -161,7 +208,8 @@ def score(dumps: Path, labels_file: Path) -> Score:
         labelled=len(labels),
         passed_over=found.passed_over,
         other_outputs=found.other_outputs,
-        verified=verified,
+        refused=chain.refused(links),
+        chain=links,
     )
 
 

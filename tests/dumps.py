@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,16 @@ def expected(scores: NDArray[np.float32], labels: NDArray[np.intp]) -> list[int]
     return [sum(place < top for place in places) for top in range(1, 6)]
 
 
-def write_record(folder: Path, **content: object) -> None:
-    whole = {"schema": record.SCHEMA, "status": "complete", "counts": {}, **content}
-    record.path_of(folder / "dumps").write_text(json.dumps(whole))
+def write_record(folder: Path, **content: Any) -> None:
+    """Write the record of a run, on good inputs, that made the dumps as they are now."""
+    counts = {"dumped": IMAGES, "outputs_per_sample": 1} | content.pop("counts", {})
+    details = {"chain": {"verified": True, "doubts": []}} | content.pop("details", {})
+    whole = {
+        "schema": record.SCHEMA,
+        "stage": "benchmark",
+        "status": "complete",
+        "outputs": [record.fingerprint(folder / "dumps")],
+        "counts": {"samples": counts["dumped"], **counts},
+        "details": details,
+    }
+    record.path_of(folder / "dumps").write_text(json.dumps(whole | content))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,11 +42,14 @@ def test_record_of_a_complete_run_with_these_counts_verifies_the_dumps(tmp_path:
         ({"status": "failed"}, "failed"),
         ({"counts": {"dumped": 4, "outputs_per_sample": 1}}, "its record says 4 with 1"),
         ({"counts": {"dumped": 3, "outputs_per_sample": 2}}, "its record says 3 with 2"),
-        ({}, "its record says None"),
+        ({"counts": {"dumped": None}}, "its record says None with 1"),
+        ({"counts": {"dumped": 3, "samples": 4, "not_done": 1}}, "the run was given 4"),
+        ({"counts": {"dumped": 3, "given": 5, "refused": 1}}, "do not add up"),
+        ({"stage": "preprocess"}, "was made by the stage preprocess, not by benchmark"),
     ],
 )
 def test_record_of_another_or_an_unfinished_run_stops_the_scoring(
-    content: dict[str, object], words: str, tmp_path: Path
+    content: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     make_case(tmp_path, images=3)
     write_record(tmp_path, **content)
@@ -96,7 +100,7 @@ def test_one_array_of_all_results_scores_as_the_single_dumps_do(tmp_path: Path) 
     found = scoring.score(tmp_path / "dumps", tmp_path / "labels.txt")
     assert list(found.hits) == expected(scores, labels)
     assert (found.images, found.other_outputs, found.passed_over) == (300, 300, 1)
-    assert found.verified
+    assert found.doubts == []
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -30,9 +32,11 @@ def make_bins(folder: Path, names: str = "b a c", size: int = 602_112) -> None:
         (folder / f"{name}.bin").write_bytes(bytes(size))
 
 
-def mark(folder: Path, **content: object) -> None:
-    text = json.dumps({"schema": record.SCHEMA, "stage": "preprocess", **content})
-    record.path_of(folder).write_text(text)
+def mark(folder: Path, **content: Any) -> None:
+    """Write a record of the folder as it is now."""
+    made: record.Json = {"schema": record.SCHEMA, "stage": "preprocess", "status": "complete"}
+    made |= {"outputs": [record.fingerprint(folder)], **content}
+    record.path_of(folder).write_text(json.dumps(made))
 
 
 def test_bins_are_listed_sorted_with_the_given_size_and_path(tmp_path: Path) -> None:
@@ -51,7 +55,7 @@ def test_bins_are_listed_sorted_with_the_given_size_and_path(tmp_path: Path) -> 
     content = record.load(tmp_path / "out.info")
     assert content is not None
     assert content["status"] == "complete"
-    assert content["counts"] == {"listed": 3}
+    assert content["counts"] == {"given": 3, "done": 3, "passed_over": 1}
 
 
 def test_an_input_is_never_written_over_by_its_own_listing(tmp_path: Path) -> None:
@@ -118,8 +122,14 @@ def test_wrong_arguments_are_said_in_one_line(tmp_path: Path, arguments: str, sa
         ("nothing", "d holds no .bin file; first run: vovnet_torch_preprocess.py"),
         ("mixed", "odd.bin has 150528 bytes where most files have 602112"),
         ("empty", "the .bin files in d are empty"),
-        ("running", "d is incomplete"),
-        ("died", "d is incomplete"),
+        ("running", "d is not whole: its record says running; run vovnet_torch_preprocess.py"),
+        ("died", "d is not whole: its record says failed"),
+        ("removed", "d is not what its record says: it holds 3 files, and held 4"),
+        ("added", "d is not what its record says: it holds 3 files, and held 2; run vovnet_torch"),
+        ("changed", "of its 3 files some were changed since; run vovnet_torch_preprocess.py again"),
+        ("stage", "d was made by the stage benchmark, not by preprocess"),
+        ("count", "d holds 3 .bin files, and its record counts 4"),
+        ("sums", "the counts in d.record.json do not add up"),
         ("garbage", "d.record.json is not a record of this version"),
         ("newline", r"'d/two\nlines.bin' cannot stand in an info file"),
     ],
@@ -139,6 +149,23 @@ def test_unfit_folder_is_refused_and_an_old_info_file_kept(
         mark(folder, status="running")
     elif case == "died":
         mark(folder, status="failed", counts={})
+    elif case == "removed":
+        make_bins(folder, "lost")
+        mark(folder)
+        (folder / "lost.bin").unlink()
+    elif case == "added":
+        (folder / "c.bin").rename(tmp_path / "c.bin")
+        mark(folder)
+        (tmp_path / "c.bin").rename(folder / "c.bin")
+    elif case == "changed":
+        mark(folder)
+        os.utime(folder / "b.bin", ns=(1, 1))
+    elif case == "stage":
+        mark(folder, stage="benchmark")
+    elif case == "count":
+        mark(folder, counts={"given": 4, "done": 4})
+    elif case == "sums":
+        mark(folder, counts={"given": 5, "done": 3, "refused": 1})
     elif case == "garbage":
         record.path_of(folder).write_text("{")
     elif case == "newline":
@@ -166,6 +193,19 @@ def test_complete_record_leaves_nothing_to_remark(tmp_path: Path) -> None:
         done = get_info(tmp_path, "bin", "d", "out.info", "224", "224")
         assert done.returncode == 0
         assert done.stdout.endswith("-> out.info\n")
+
+
+def test_info_file_inside_the_folder_that_it_lists_is_refused_where_that_has_a_record(
+    tmp_path: Path,
+) -> None:
+    make_bins(tmp_path / "d")
+    assert get_info(tmp_path / "d", "bin", ".", "out.info", "224", "224").returncode == 0
+    (tmp_path / "d" / "out.info").unlink()
+    record.path_of(tmp_path / "d" / "out.info").unlink()
+    mark(tmp_path / "d")
+    done = get_info(tmp_path / "d", "bin", ".", "out.info", "224", "224")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "out.info would lie in the folder that it lists" in done.stderr
 
 
 def test_unexpected_size_is_remarked(tmp_path: Path) -> None:

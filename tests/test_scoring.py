@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 from pipeline import record, scoring
 from pipeline.formats import result
-from tests.dumps import IMAGES, expected, make_case, write_dump
+from tests.dumps import IMAGES, expected, make_case, write_dump, write_record
 
 SCRIPT = Path(__file__).resolve().parent.parent / "vision_metric_ImageNet.py"
 
@@ -59,7 +59,7 @@ def test_result_file_verdict_and_record_say_what_was_scored(tmp_path: Path) -> N
     assert lines[5].endswith("-> result bs1.json")
     made = record.load(folder / "result bs1.json")
     assert made is not None
-    assert (made["status"], made["counts"]["images"]) == ("complete", IMAGES)
+    assert (made["status"], made["counts"]["scored"]) == ("complete", IMAGES)
     assert run(folder, "dumps/", "labels.txt", "./", "result bs1.json").returncode == 0
     assert (folder / "result bs1.json").read_text() == text
 
@@ -96,13 +96,49 @@ def test_links_to_dumps_are_dumps(tmp_path: Path) -> None:
     subset.mkdir()
     for path in sorted((tmp_path / "dumps").iterdir())[:2]:
         (subset / path.name).symlink_to(path)
-    assert scoring.score(subset, tmp_path / "labels.txt").images == 2
+    assert scoring.score(subset, tmp_path / "labels.txt", given=2).images == 2
 
 
-def test_labels_without_a_dump_are_told_in_the_verdict(tmp_path: Path) -> None:
+def test_without_a_record_every_labelled_image_must_be_there(tmp_path: Path) -> None:
     make_case(tmp_path, images=5)
     (tmp_path / "dumps" / "ILSVRC2012_val_00000002_1.txt").unlink()
-    assert "OK: 4 of 5 labelled images scored" in run(tmp_path).stdout
+    (tmp_path / "result.json").write_text("old")
+    done = run(tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "labels.txt has 5: ILSVRC2012_val_00000002 is missing" in done.stderr
+    assert "say so with --images 4" in done.stderr
+    assert (tmp_path / "result.json").read_text() == "old"
+
+
+def test_total_that_the_user_gives_must_be_met_exactly(tmp_path: Path) -> None:
+    make_case(tmp_path, images=5)
+    (tmp_path / "dumps" / "ILSVRC2012_val_00000002_1.txt").unlink()
+    command = ("dumps", "labels.txt", "./", "result.json", "--images")
+    for number in ("3", "5"):
+        done = run(tmp_path, *command, number)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert f"the results of 4 images, and --images says {number}" in done.stderr
+    assert not (tmp_path / "result.json").exists()
+    done = run(tmp_path, *command, "4")
+    assert done.returncode == 0, done.stderr
+    assert "OK: 4 of 5 labelled images scored, 1000 classes, unverified (dumps " in done.stdout
+    assert run(tmp_path, *command, "0").returncode == 2
+
+
+def test_record_of_the_run_vouches_for_a_part_of_the_labelled_images(tmp_path: Path) -> None:
+    make_case(tmp_path, images=5)
+    (tmp_path / "dumps" / "ILSVRC2012_val_00000002_1.txt").unlink()
+    write_record(tmp_path, counts={"dumped": 4})
+    done = run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "OK: 4 of 5 labelled images scored" in done.stdout
+    assert "unverified" not in done.stdout
+    made = record.load(tmp_path / "result.json")
+    assert made is not None
+    counts = {key: made["counts"][key] for key in ("given", "scored", "refused", "passed_over")}
+    assert counts == {"given": 4, "scored": 4, "refused": 0, "passed_over": 0}
+    done = run(tmp_path, "dumps", "labels.txt", "./", "result.json", "--images", "5")
+    assert "the results of 4 images, and --images says 5" in done.stderr
 
 
 def test_rows_of_ais_bench_and_names_of_msame_are_read(tmp_path: Path) -> None:
@@ -299,7 +335,7 @@ def test_interval_is_the_published_score_interval(
 
 def full_run(top1: int, top5: int, images: int = 50_000, classes: int = 1000) -> scoring.Score:
     hits = (top1, top5, top5, top5, top5)
-    return scoring.Score(images, classes, hits, 0, 0, 50_000, 0, 0, True)
+    return scoring.Score(images, classes, hits, 0, 0, 50_000, 0, 0, 0, {"doubts": []})
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import progress, record
+from pipeline import chain
+from pipeline.chain import Listing
 from pipeline.engines import TensorInfo
 from pipeline.errors import PipelineError
 from pipeline.formats import info
@@ -110,30 +111,14 @@ def check_images(model: TensorInfo) -> None:
         )
 
 
-def check_records(inputs: Inputs, model: TensorInfo) -> bool:
-    """Compare the tensors with the records of their folders; say whether each has a good one.
+def check_records(inputs: Inputs, model: TensorInfo) -> Listing:
+    """Compare info file and tensors with their records; say how they stand.
 
-    A folder without a record is taken as it is, with a line that says so. Raises PipelineError
-    where a record tells of a run that did not end well, or of other tensors than the model's.
+    Raises PipelineError where a folder's run did not end well, where it holds something else than
+    at that run's end or than when it was listed, and where it holds other tensors than the model's.
     """
-    verified = True
-    for folder in inputs.folders:
-        place = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve would follow links)
-        made = record.load(place)
-        if made is None:
-            progress.note(f"{folder} has no record, so its tensors are taken as they are")
-            verified = False
-            continue
-        if made.get("status") != "complete":
-            raise PipelineError(
-                f"{folder} is not whole: its record says {made.get('status')}",
-                "run the preprocessing again",
-            )
-        _check_settings(folder, made.get("settings") or {}, model)
-        if not _as_recorded(place, made):
-            progress.note(f"{folder} was changed since its record was written")
-            verified = False
-    return verified
+    needs = {"dtype": model.dtype.name, "shape": list(model.shape[1:])}
+    return chain.listing(inputs.info, inputs.folders, None if inputs.images else needs)
 
 
 def describe(model: TensorInfo) -> str:
@@ -218,25 +203,3 @@ def _size_hint(got: int, wanted: int) -> str:
     if got and got % wanted == 0:
         return f"each file holds one sample, not {got // wanted}"
     return "give the model for these tensors, or make them again for this model"
-
-
-def _check_settings(folder: Path, settings: object, model: TensorInfo) -> None:
-    if not isinstance(settings, dict):
-        return
-    for key, own in (("dtype", model.dtype.name), ("shape", list(model.shape[1:]))):
-        made = settings.get(key)
-        if made is not None and made != own:
-            raise PipelineError(
-                f"{folder} was made with the {key} {made}, and the model takes {describe(model)}",
-                "run the preprocessing again, or give the model for these tensors",
-            )
-
-
-def _as_recorded(folder: Path, made: record.Json) -> bool:
-    """Say whether the folder is what it was when its record was written."""
-    now = record.fingerprint(folder)
-    return any(
-        Path(entry.get("path", "")).name == folder.name
-        and entry.get("listing_sha256") == now["listing_sha256"]
-        for entry in made.get("outputs", ())
-    )
