@@ -6,6 +6,8 @@ The portable twin of the Ascend benchmark tool: same flags, same files, on the p
 With -input_text_path, each sample of the info file goes through the model, and there appear
   result/dumpOutput_device<D>/<stem>_<k>.txt|.bin        output k (from 1) of each sample
   result/perf_<type>_batchsize_<B>_device_<D>.txt        speed of each module
+A run that was cut short goes on when the same command is given again, and its figures are those of
+the samples that were left.
 With -round, random data goes through it, and there appears
   result/PureInfer_perf_of_<model>_in_device_<D>.txt     speed of the model alone
 
@@ -49,7 +51,9 @@ class ToolParser(door.Parser):
                 "give -input_text_path=FILE.info for a data set, or -round=N for random data"
             )
         if args.round is not None:
-            self._refuse(args, "round", "input_text_path", "useDvpp", "output_binary", "dump")
+            self._refuse(
+                args, "round", "input_text_path", "useDvpp", "output_binary", "dump", "force"
+            )
         if args.model_type != SUPPORTED_TYPE:
             self.error(
                 f"-model_type={args.model_type} is known but not supported here,"
@@ -163,6 +167,11 @@ def _add_own_flags(parser: ToolParser) -> None:
         help="files: one per sample and output (default); npy: one results_<k>.npy per output,"
         " and results.names",
     )
+    parser.flag(
+        "force",
+        action="store_true",
+        help="start anew also where an earlier run was cut short",
+    )
 
 
 def call(args: argparse.Namespace) -> door.Verdict:
@@ -174,6 +183,7 @@ def call(args: argparse.Namespace) -> door.Verdict:
 
 
 def _dataset(args: argparse.Namespace) -> door.Verdict:
+    from pipeline import chain
     from pipeline.formats import perf
     from pipeline.runner import dataset
 
@@ -191,15 +201,15 @@ def _dataset(args: argparse.Namespace) -> door.Verdict:
         precision=args.precision,
         threads=args.threads,
         warmup=args.warmup,
+        force=args.force,
     )
     done = dataset.run(job)
     door.say(f"[INFO] {done.loaded.describe()}")
     for line in perf.to_text(done.perf).splitlines():
         door.say(line)
-    unverified = ", inputs unverified (no record)" if done.verified is False else ""
-    samples = done.measured.samples
+    unverified = f", inputs {chain.say(done.doubts)}" if done.doubts else ""
     return door.Verdict(
-        f"{samples} of {samples} samples{unverified} in {done.perf.e2e_latency_ms / 1000:.2f} s"
+        f"{done.tally()}{unverified} in {done.perf.e2e_latency_ms / 1000:.2f} s"
         f" -> {job.dump_folder}, {job.perf_file}"
     )
 

@@ -95,6 +95,12 @@ def status_of(folder: Path, device: int = 0) -> str:
     return str(made["status"])
 
 
+def counts_of(folder: Path, device: int = 0) -> dict[str, int]:
+    made = record.load(folder / f"result/dumpOutput_device{device}")
+    assert made is not None
+    return dict(made["counts"])
+
+
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("batch_size", [1, 4, 16])
 def test_dumps_equal_the_reference_for_every_sample_and_output(
@@ -160,8 +166,17 @@ def test_the_record_says_what_ran_and_how(
     made = record.load(tmp_path / "result/dumpOutput_device0")
     assert made is not None
     assert made["status"] == "complete"
-    assert made["counts"] == {"samples": 10, "dumped": 10, "outputs_per_sample": 3, "batches": 3}
+    assert made["counts"] == {
+        "samples": 10,
+        "dumped": 10,
+        "not_done": 0,
+        "kept": 0,
+        "timed": 10,
+        "outputs_per_sample": 3,
+        "batches": 3,
+    }
     details = made["details"]
+    assert details["resumed"] is False
     assert details["engine"] == "onnxruntime"
     assert (details["effective_precision"], details["threads"]) == ("fp32", 1)
     assert (details["requests"], details["warmup_inferences"]) == (1, 2)
@@ -208,6 +223,7 @@ def test_flags_take_one_dash_or_two_and_an_equals_sign_or_none(
         (["-om_path=m", "-round=2", "-input_text_path=i"], "-input_text_path has no meaning"),
         (["-om_path=m", "-round=2", "-useDvpp=True"], "-useDvpp has no meaning"),
         (["-om_path=m", "-round=2", "-output_binary=True"], "-output_binary has no meaning"),
+        (["-om_path=m", "-round=2", "-force"], "-force has no meaning together with -round"),
         (["-om_path=m", "-round=2", "-model_type=nlp"], "nlp is known but not supported"),
         (["-om_path=", "-round=2"], "the name is empty"),
         (["-om_path=~/m.onnx", "-round=2"], "write $HOME/m.onnx"),
@@ -348,19 +364,31 @@ def test_inputs_that_would_be_removed_as_old_results_are_refused(
     assert (folder / "img_1.bin").exists()
 
 
-def test_a_good_record_of_the_tensors_verifies_them(
+def keep_record(stage: str, output: Path, *inputs: Path, **settings: object) -> None:
+    with record.keeping(record.Run(stage, inputs, [output], settings)):
+        pass
+
+
+def test_good_records_of_all_inputs_verify_them(
     enter: Enter, data: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    settings = {"dtype": "float32", "shape": [3, SIZE, SIZE]}
-    with record.keeping(record.Run("preprocess", [], [tmp_path / "prep"], settings)):
-        pass
+    keep_record("export", tmp_path / "m.onnx")
+    keep_record("preprocess", tmp_path / "prep", dtype="float32", shape=[3, SIZE, SIZE])
+    keep_record("get_info", tmp_path / "data.info", tmp_path / "prep")
     _, out, err = enter(*dataset_flags())
     assert "unverified" not in out
     assert err == ""
+    made = record.load(tmp_path / "result/dumpOutput_device0")
+    assert made is not None
+    assert made["details"]["inputs_verified"] is True
+    assert made["details"]["chain"]["info"]["verified"] is True
+    record.path_of(tmp_path / "m.onnx").unlink()
+    _, out, _ = enter(*dataset_flags())
+    assert "inputs unverified (m.onnx has no record)" in out
     (tmp_path / "prep/more.bin").write_bytes(b"")
-    _, out, err = enter(*dataset_flags())
-    assert "inputs unverified" in out
-    assert "prep was changed since" in err
+    code, out, err = enter(*dataset_flags())
+    assert (code, out) == (1, "")
+    assert "prep is not what its record says" in err
 
 
 def test_results_of_an_earlier_run_go_and_other_files_stay(
@@ -511,8 +539,8 @@ def test_images_on_the_fly_give_the_same_bytes_as_through_tensors(
     fly = dataset_flags(input_text_path="jpg.info", useDvpp="TRUE", device_id="1", **same)
     assert enter(*through)[0] == 0
     code, out, err = enter(*fly)
-    assert (code, err) == (0, "")
-    assert "unverified" not in out
+    assert (code, err) == (0, "jpg.info has no record, so it is taken as it is\n")
+    assert "OK: 7 of 7 samples" in out
     result = tmp_path / "result"
     assert len(contents(result / "dumpOutput_device0")) == 7
     assert contents(result / "dumpOutput_device1") == contents(result / "dumpOutput_device0")
@@ -580,11 +608,13 @@ def test_a_result_that_cannot_be_written_whole_fails_the_run_by_name(
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(
-        r"benchmark.py: error: File too large: .*(results_1\.npy|img\d_1\.txt); raise the .*\n",
+        r"benchmark.py: error: File too large.*: .*(results_1\.npy|img\d_1\.txt); raise the .*\n",
         done.stderr,
     )
     assert status_of(tmp_path) == "failed"
     assert not list(tmp_path.glob("result/*/*npy")), "half an array was left"
+    counts = counts_of(tmp_path)
+    assert counts["samples"] == counts["dumped"] + counts["not_done"] == COUNT
 
 
 def start_slow_run(folder: Path) -> subprocess.Popen[str]:

@@ -1,16 +1,23 @@
-"""A run over a data set: info file and model in, dumps and perf file out."""
+"""A run over a data set: info file and model in, dumps and perf file out.
+
+A run that was cut short, in whatever way, leaves its ledger beside the dump folder, and the same
+run goes on from there (`pipeline.runner.resume`). One that was complete is measured anew.
+"""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import atomic, engines, places, progress, record
-from pipeline.engines import Settings
+from pipeline import atomic, chain, engines, ledger, lock, machine, places, progress, record
+from pipeline.engines import Settings, model_file
+from pipeline.errors import PipelineError
 from pipeline.formats import perf
-from pipeline.runner import inputs, loading, sinks
-from pipeline.runner.flow import Flow, Sink, Source
+from pipeline.ledger import Ledger
+from pipeline.runner import inputs, loading, resume, sinks
+from pipeline.runner.flow import Flow, Source
 from pipeline.runner.loading import Loaded
 from pipeline.runner.sources import ImageFiles, TensorFiles
 from pipeline.runner.timing import Measured, dataset_perf
@@ -36,6 +43,7 @@ class Job:
     precision: str = "fp32"
     threads: int | None = None
     warmup: int = 2
+    force: bool = False  # do not go on where an earlier run was cut short
     results: Path = Path("result")
 
     @property
@@ -51,12 +59,18 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a data-set run gave."""
+    """What a data-set run gave; `kept` of its `samples` are those of an interrupted run."""
 
     perf: perf.DatasetPerf
     measured: Measured
     loaded: Loaded
-    verified: bool | None  # None: images have no record
+    doubts: Sequence[str]  # why the inputs are unverified; empty where they are not
+    samples: int
+    kept: int
+
+    def tally(self) -> str:
+        """Return how many samples there are and, where it is not all, how many were timed."""
+        return _tally(self.samples, self.kept)
 
 
 def run(job: Job) -> Outcome:
@@ -74,35 +88,51 @@ def run(job: Job) -> Outcome:
     inputs.check_size(model, job.width, job.height)
     if job.images:
         inputs.check_images(model)
-        verified = None
     else:
         inputs.check_tensors(given, model)
-        verified = inputs.check_records(given, model)
+    links = chain.facts(chain.file(job.model), inputs.check_records(given, model))
     names = [info.name for info in session.outputs]
     sinks.check_outputs(loaded.outputs, names, job.batch_size)
     places.make_folder(job.dump_folder)
+    anew = job.force or _is_complete(job.dump_folder)
     made = _begin(job, given, loaded)
     with record.keeping(made):
         made.details |= {
             **loaded.details(),
             "listing_sha256": given.listing_sha256,
-            "inputs_verified": verified,
+            "chain": links,
+            "inputs_verified": links["verified"],
             "outputs": {n: list(o.shape) for n, o in zip(names, loaded.outputs, strict=True)},
             "output_dtypes": [output.dtype.name for output in loaded.outputs],
         }
-        sinks.remove_results(job.dump_folder)
         job.perf_file.unlink(missing_ok=True)
         record.path_of(job.perf_file).unlink(missing_ok=True)
-        measured = _flow(job, given, loaded, made.counts)
+        if anew:
+            ledger.remove(job.dump_folder)
+        with Ledger(job.dump_folder, _session(job, given, loaded, made)) as book:
+            measured, plan = _flow(job, given, loaded, book, made)
+            book.sync()
         figures = dataset_perf(measured)
         atomic.write_text(job.perf_file, perf.to_text(figures))
         _finish(made, measured, len(names), figures)
     # The next batch size on this device replaces the dumps and their record, not these figures.
     record.copy(job.dump_folder, job.perf_file)
-    return Outcome(figures, measured, loaded, verified)
+    # Not before the record says complete: a run killed in between would have to begin anew.
+    with contextlib.suppress(PipelineError), lock.holding(job.dump_folder):
+        ledger.remove(job.dump_folder)
+    return Outcome(figures, measured, loaded, links["doubts"], len(given.paths), plan.kept)
+
+
+def _is_complete(folder: Path) -> bool:
+    try:
+        made = record.load(folder)
+    except PipelineError:  # it is about to be replaced
+        return False
+    return made is not None and made["status"] == "complete"
 
 
 def _begin(job: Job, given: inputs.Inputs, loaded: Loaded) -> record.Run:
+    total = len(given.paths)
     return record.Run(
         stage="benchmark",
         inputs=[*loaded.model.files, job.info, *given.recorded_folders(job.dump_folder)],
@@ -120,37 +150,92 @@ def _begin(job: Job, given: inputs.Inputs, loaded: Loaded) -> record.Run:
             "warmup": job.warmup,
         },
         packages=PACKAGES,
-        counts={"samples": len(given.paths), "dumped": 0},
+        counts={"samples": total, "dumped": 0, "not_done": total, "kept": 0, "timed": 0},
     )
 
 
-def _flow(job: Job, given: inputs.Inputs, loaded: Loaded, counts: record.Json) -> Measured:
+def _session(job: Job, given: inputs.Inputs, loaded: Loaded, made: record.Run) -> record.Json:
+    """Return all that the bytes of the results depend on."""
+    session = loaded.session
+    rows = [sinks.row_of(output, 0, job.batch_size) for output in loaded.outputs]
+    return {
+        "model": loaded.model.content or model_file.content_of(loaded.model),
+        "listing_sha256": given.listing_sha256,
+        "batch_size": job.batch_size,
+        "form": job.form,
+        "images": job.images,
+        "size": [job.width, job.height],
+        "engine": [session.engine, session.version, session.precision],
+        "threads": [session.threads, session.requests],
+        "processor": machine.processor(),
+        "dtypes": [row.dtype.str for row in rows],
+        "shapes": [list(row.shape) for row in rows] if job.form == "npy" else None,
+        "code_sha256": record.code_digest(),
+        "versions": made.identified()["versions"],
+    }
+
+
+def _flow(
+    job: Job, given: inputs.Inputs, loaded: Loaded, book: Ledger, made: record.Run
+) -> tuple[Measured, resume.Plan]:
+    """Run what is left to run; return what was measured, and of which batches."""
+    total, counts = len(given.paths), made.counts
     source: Source = ImageFiles(given.paths) if job.images else TensorFiles(given.paths)
     with contextlib.ExitStack() as stack:
-        sink: Sink
+        results: resume.Results
         if job.form == "npy":
             arrays = sinks.ResultArrays(
                 job.dump_folder, given.stems, loaded.outputs, job.batch_size
             )
-            sink = stack.enter_context(arrays)
+            results = stack.enter_context(arrays)
         else:
-            sink = sinks.DumpFiles(job.dump_folder, given.stems, job.form == "binary")
-        total = len(given.paths)
-        shown = stack.enter_context(progress.track("benchmark", total, "samples"))
-        flow = Flow(loaded.session, source, sink, job.batch_size)
+            results = sinks.DumpFiles(job.dump_folder, given.stems, job.form == "binary")
+        plan = resume.plan(book.done, results, total, job.batch_size)
+        if plan.kept:
+            progress.note(f"{plan.kept} of {total} samples are kept from an interrupted run")
+        made.details["resumed"] = bool(plan.kept)
+        sink = stack.enter_context(resume.Booked(results, book, job.batch_size))
+        left = total - plan.kept
+        shown = stack.enter_context(progress.track("benchmark", left, "samples"))
+        flow = Flow(loaded.session, source, sink, job.batch_size, plan.batches)
         try:
-            return flow.run(shown)
+            return flow.run(shown), plan
+        except (PipelineError, OSError, KeyboardInterrupt) as error:
+            raise _telling(error, job.dump_folder, plan.kept + flow.written, total) from error
         finally:
-            counts["dumped"] = flow.written
+            counts |= {"dumped": plan.kept + flow.written, "not_done": left - flow.written}
+            counts |= {"kept": plan.kept, "timed": flow.written}
+
+
+def _telling(
+    error: PipelineError | OSError | KeyboardInterrupt, folder: Path, dumped: int, total: int
+) -> BaseException:
+    """Return the same error, saying how far the run came."""
+    far = f"{dumped} of {total} samples are dumped"
+    if isinstance(error, KeyboardInterrupt):
+        return KeyboardInterrupt(far)
+    if not folder.is_dir():
+        return PipelineError(f"{folder} was removed during the run", "run the same command again")
+    if isinstance(error, PipelineError):
+        return PipelineError(f"{error.what} ({far})", error.hint)
+    if not error.strerror:
+        return error
+    return OSError(error.errno, f"{error.strerror} ({far})", error.filename)
+
+
+def _tally(samples: int, kept: int) -> str:
+    whence = f" ({kept} kept from an interrupted run, {samples - kept} timed)" if kept else ""
+    return f"{samples} of {samples} samples{whence}"
 
 
 def _finish(made: record.Run, measured: Measured, outputs: int, figures: perf.DatasetPerf) -> None:
-    made.counts["outputs_per_sample"] = outputs
-    made.counts["batches"] = len(measured.calls_ns)
+    counts = made.counts
+    counts["outputs_per_sample"] = outputs
+    counts["batches"] = -(-counts["samples"] // measured.batch_size)
     made.timings_s = {
         "end_to_end": round(measured.end_to_end_ns / 1e9, 6),
         **{f"busy_{module}": busy for module, busy in measured.busy_s().items()},
     }
     made.details["perf"] = {key: round(value, 6) for key, value in vars(figures).items()}
     made.details["latencies_us"] = [ns // 1000 for ns in measured.calls_ns]
-    made.verdict = f"{measured.samples} of {measured.samples} samples, {figures.e2e_rate:.6g}/s"
+    made.verdict = f"{_tally(counts['samples'], counts['kept'])}, {figures.e2e_rate:.6g}/s"

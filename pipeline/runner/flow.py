@@ -33,7 +33,7 @@ _MOST_SLOTS = 32
 class Batch:
     """One slot of the ring: `count` real samples, of which the first is sample `first`.
 
-    `files` is what a source has read and not prepared yet.
+    `place` counts the batches of the run, `files` is what a source has read and not prepared yet.
     """
 
     tensor: NDArray[Any]
@@ -41,6 +41,7 @@ class Batch:
     count: int = 0
     outputs: Sequence[NDArray[Any]] = field(default_factory=list)
     files: list[bytes] = field(default_factory=list)
+    place: int = 0
 
 
 class Source(Protocol):
@@ -59,21 +60,32 @@ class Source(Protocol):
 class Sink(Protocol):
     """Where outputs go; one thread writes."""
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: Batch) -> object:
         """Write the outputs of the real samples of `batch`."""
 
 
 class Flow:
-    """One run of `session` over all samples of `source`."""
+    """One run of `session` over samples of `source`.
 
-    def __init__(self, session: Session, source: Source, sink: Sink, batch_size: int) -> None:
+    `batches` are the numbers of those to run, None for all; number n begins at sample
+    n x `batch_size`, so that a sample has the same neighbours however many runs it takes.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        source: Source,
+        sink: Sink,
+        batch_size: int,
+        batches: Sequence[int] | None = None,
+    ) -> None:
         self._session, self._source, self._sink = session, source, sink
         info = session.inputs[0]
         shape = (batch_size, *(int(size or 0) for size in info.shape[1:]))
         self._batch_size = batch_size
         self._total = len(source.names)
-        self._batches = -(-self._total // self._batch_size)
-        self._starts = itertools.count(0, self._batch_size)
+        self._numbers = range(-(-self._total // batch_size)) if batches is None else batches
+        self._places = itertools.count()
         self._free: SimpleQueue[Batch | None] = SimpleQueue()
         self._filled: SimpleQueue[Batch | None] = SimpleQueue()
         self._done: SimpleQueue[Batch | None] = SimpleQueue()
@@ -85,8 +97,8 @@ class Flow:
         self._stopped = False
         self.written = 0
         self._spans: dict[str, list[Span]] = {"read": [], "prepare": [], "infer": [], "post": []}
-        self._executes: list[Interval] = [(0, 0)] * self._batches
-        self._calls_ns = [0] * self._batches
+        self._executes: list[Interval] = [(0, 0)] * len(self._numbers)
+        self._calls_ns = [0] * len(self._numbers)
 
     def run(self, report: Callable[[int], None]) -> Measured:
         """Run to the end; `report` gets the number of samples written, now and then.
@@ -104,18 +116,22 @@ class Flow:
         except BaseException as error:
             self._fail(error)
         if self._error:
-            waiting.join_all(threads, self._session.cancel)
+            waiting.join_all(threads, self._session.cancel, self._error)
             raise self._error
         for thread in threads:
             thread.wait()
         spans = {module: Span.merged(kept) for module, kept in self._spans.items()}
         return Measured(
-            samples=self._total,
+            samples=sum(map(self._count, self._numbers)),
             batch_size=self._batch_size,
             executes=self._executes,
             calls_ns=self._calls_ns,
             **spans,
         )
+
+    def _count(self, number: int) -> int:
+        """Return how many real samples that batch has."""
+        return min(self._batch_size, self._total - number * self._batch_size)
 
     def _slots(self, batch_bytes: int) -> int:
         """Return how many batches the ring holds: enough to overlap, within 16 MiB if it can."""
@@ -126,10 +142,12 @@ class Flow:
         source, now = self._source, time.perf_counter_ns
         reading, preparing = self._span("read"), self._span("prepare")
         while (batch := self._next(self._free)) is not None:
-            first = next(self._starts)  # one bytecode in CPython: no two threads get the same
-            if first >= self._total:
+            place = next(self._places)  # one bytecode in CPython: no two threads get the same
+            if place >= len(self._numbers):
                 break
-            batch.first, batch.count = first, min(self._batch_size, self._total - first)
+            number = self._numbers[place]
+            batch.place, batch.first = place, number * self._batch_size
+            batch.count = self._count(number)
             started = now()
             source.read(batch)
             read = now()
@@ -147,7 +165,6 @@ class Flow:
     def _infer(self, request: int) -> None:
         session, now, span = self._session, time.perf_counter_ns, self._span("infer")
         while (batch := self._next(self._filled)) is not None:
-            number = batch.first // self._batch_size
             started = now()
             try:
                 batch.outputs = session.infer(request, batch.tensor)
@@ -158,8 +175,8 @@ class Flow:
                 raise PipelineError(f"{error.what} ({where})", error.hint) from error
             ended = now()
             span.add(started, ended)
-            self._executes[number] = session.executed[request]
-            self._calls_ns[number] = ended - started
+            self._executes[batch.place] = session.executed[request]
+            self._calls_ns[batch.place] = ended - started
             self._done.put(batch)
         with self._lock:
             self._inferring -= 1

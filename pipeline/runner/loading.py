@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,18 @@ def load(engine: str, model: Path, settings: Settings, warmup: int) -> Loaded:
     """Load a model and run it `warmup` times in each request, all at once, on random data.
 
     The first inference runs in any case, alone: it shows what the outputs look like. Compiled
-    models are kept in the user's cache folder.
+    models are kept in the user's cache folder. An interrupt waits neither for the compiler nor for
+    the engine.
     """
     started = time.perf_counter()
     folder = cache.default_folder()
     settings = replace(settings, cache=None if folder is None else cache.Cache(folder))
-    found = model_file.identify(model, settings.cache)
-    session = engines.load(engine, found, settings)
+
+    def open_session() -> tuple[model_file.ModelFile, Session]:
+        found = model_file.identify(model, settings.cache)
+        return found, engines.load(engine, found, settings)
+
+    found, session = waiting.call(open_session, lambda: None)  # no engine can be told to stop here
     load_s = time.perf_counter() - started
     batch = random_batch(session, settings.batch_size)
 
@@ -79,22 +84,18 @@ def load(engine: str, model: Path, settings: Settings, warmup: int) -> Loaded:
         for _ in range(warmup - (request == 0)):
             session.infer(request, batch)
 
-    def warm_all() -> None:
-        with ThreadPoolExecutor(session.requests) as pool:
-            for done in [pool.submit(warm, request) for request in range(session.requests)]:
-                done.result()
-
     first_ms, outputs = waiting.call(first, session.cancel)
-    waiting.call(warm_all, session.cancel)
+    works = [functools.partial(warm, request) for request in range(session.requests)]
+    waiting.call_all(works, session.cancel)
     done = max(1, warmup) + (session.requests - 1) * warmup
     return Loaded(session, found, load_s, first_ms, done, outputs)
 
 
-def random_batch(session: Session, batch_size: int) -> NDArray[Any]:
+def random_batch(session: Session, batch_size: int, seed: int = _SEED) -> NDArray[Any]:
     """Return seeded data of the model's input: floats from 0 to 1, pixels, or zeros and ones."""
     info = session.inputs[0]
     shape = (batch_size, *(int(size or 0) for size in info.shape[1:]))
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(seed)
     if info.dtype.kind == "f":
         return rng.random(shape, dtype=np.float32).astype(info.dtype, copy=False)
     most = 255 if info.dtype == np.uint8 else 1

@@ -44,6 +44,9 @@ class TensorFiles:
                         "it was changed during the run; make it again",
                     )
                 done += got
+        except OSError as error:
+            error.filename = path
+            raise
         finally:
             os.close(file)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +13,8 @@ from typing import TypeVar
 
 POLL_S = 0.1
 _CANCEL_S = 0.01
-_GIVE_UP_S = 0.8  # an engine may be deaf; after this its thread is left to itself
+_GIVE_UP_S = 0.5  # an engine may be deaf; after this its thread is left to itself
+_FAILED, _INTERRUPTED = 1, 130  # exit codes, as in cli.door
 
 Result = TypeVar("Result")
 
@@ -44,32 +48,43 @@ class Thread:
 
 def call(work: Callable[[], Result], cancel: Callable[[], None]) -> Result:
     """Return `work()`, called in a thread; an interrupt calls `cancel` and is raised again."""
-    results: list[Result] = []
+    return call_all([work], cancel)[0]
+
+
+def call_all(works: Sequence[Callable[[], Result]], cancel: Callable[[], None]) -> list[Result]:
+    """Return what all of `works` return, called at the same time, each in a thread.
+
+    An interrupt calls `cancel` and is raised again, and so is the first error, once all have ended.
+    """
+    results: dict[int, Result] = {}
     errors: list[BaseException] = []
 
-    def guarded() -> None:
+    def guarded(place: int) -> None:
         try:
-            results.append(work())
+            results[place] = works[place]()
         except BaseException as error:  # raised again below, in the caller's thread
             errors.append(error)
 
-    thread = Thread(guarded, "call")
+    threads = [Thread(functools.partial(guarded, place), "call") for place in range(len(works))]
     try:
-        thread.start()
-        while not thread.wait(POLL_S):
-            pass
-    except BaseException:
-        join_all([thread], cancel)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while not thread.wait(POLL_S):
+                pass
+    except BaseException as error:
+        join_all(threads, cancel, error)
         raise
     if errors:
         raise errors[0]
-    return results[0]
+    return [results[place] for place in range(len(works))]
 
 
-def join_all(threads: Sequence[Thread], cancel: Callable[[], None]) -> None:
+def join_all(threads: Sequence[Thread], cancel: Callable[[], None], because: BaseException) -> None:
     """Wait a short while for threads that are to end; `cancel` ends the engine's running calls.
 
     It is called again and again: one that finds no call running has no effect on the next one.
+    What still runs when the process ends, on account of the error `because`, ends with it.
     """
     deadline = time.monotonic() + _GIVE_UP_S
     cancel()
@@ -78,3 +93,16 @@ def join_all(threads: Sequence[Thread], cancel: Callable[[], None]) -> None:
         with contextlib.suppress(KeyboardInterrupt):
             time.sleep(_CANCEL_S)
             cancel()
+    if left := [thread for thread in threads if not thread.wait(0)]:
+        code = _INTERRUPTED if isinstance(because, KeyboardInterrupt) else _FAILED
+        atexit.register(_leave_behind, left, code)
+
+
+def _leave_behind(threads: Sequence[Thread], code: int) -> None:
+    """End the process at once if one of `threads` still runs.
+
+    One that comes back from its library while the interpreter is being taken down makes the C++
+    runtime abort the process.
+    """
+    if not all(thread.wait(0) for thread in threads):
+        os._exit(code)
