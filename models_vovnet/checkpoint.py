@@ -7,10 +7,9 @@ holds either under `state_dict`, `model_state_dict` or `model`.
 
 from __future__ import annotations
 
-import pickle
-import re
+import itertools
+import reprlib
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models_vovnet import published
+from models_vovnet import container, published
 from models_vovnet.vovnet import ARCHS, VoVNet, build
 from pipeline import record
 from pipeline.errors import PipelineError
@@ -30,7 +29,9 @@ TRAINING_KEYS = ("state_dict", "model_state_dict", "model")
 # Batch norm's count of training steps: old files lack it, and inference never reads it.
 COUNTER = ".num_batches_tracked"
 SHOWN = 5  # bad keys named in the one line of an error
+MOST_SHOWN = 100  # characters of a key that the network does not have
 MOST_CLASSES = 1_000_000
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 # How files that are often given by mistake begin; a checkpoint is a zip archive or a pickle.
 _OTHER_FORMATS = (
@@ -42,7 +43,7 @@ _OTHER_FORMATS = (
     (b"<", "is a web page or XML", "fetch the file itself"),
 )
 _GIVE_CHECKPOINT = "give a checkpoint as torch.save writes it (.pth)"
-_AGAIN = "copy or fetch it again"
+_AGAIN = container.AGAIN
 
 
 @dataclass(frozen=True)
@@ -109,16 +110,6 @@ def _read(path: Path) -> Any:
             # An unusual pickle protocol is no concern of the user's: it loads or it doesn't.
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if named is None:
-            raise PipelineError(f"{path}: damaged or not a PyTorch checkpoint", _AGAIN) from error
-        raise PipelineError(
-            f"{path}: holds the Python object {named[1]}, and no code is run from a checkpoint",
-            "save the weights alone: torch.save(model.state_dict(), ...)",
-        ) from error
     except Exception as error:
         # A damaged pickle raises whatever its broken instructions lead to.
         raise PipelineError(
@@ -131,7 +122,7 @@ def _reason(error: Exception) -> str:
 
 
 def _check_format(path: Path) -> None:
-    """Refuse what is no checkpoint by its first bytes, and a damaged zip archive."""
+    """Refuse what is no checkpoint by its first bytes, and what torch must not be handed."""
     if path.is_dir():
         raise PipelineError(f"{path}: is a folder", _GIVE_CHECKPOINT)
     with path.open("rb") as file:
@@ -146,62 +137,36 @@ def _check_format(path: Path) -> None:
     if head[0] == 8 and head[2:3] == b"\x12":  # ir_version, then producer_name
         raise PipelineError(f"{path}: is an ONNX model, not a checkpoint", _GIVE_CHECKPOINT)
     if head.startswith(b"PK"):
-        _check_archive(path)
-    elif not head.startswith(b"\x80"):
+        container.check_archive(path)
+    elif head.startswith(b"\x80"):
+        container.check_pickles(path)
+    else:
         raise PipelineError(f"{path}: is not a PyTorch checkpoint", _GIVE_CHECKPOINT)
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse a zip archive that is cut short, damaged, compressed or a compiled model.
-
-    torch.load itself compares no checksums: a flipped bit would be a wrong weight.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            if any(member.filename.endswith("/constants.pkl") for member in members):
-                raise PipelineError(
-                    f"{path}: is a TorchScript model, not a checkpoint",
-                    "save the weights alone: torch.save(model.state_dict(), ...)",
-                )
-            # torch.save stores plainly; what unpacks to more than the file is no work of its.
-            if sum(member.file_size for member in members) > path.stat().st_size:
-                raise PipelineError(
-                    f"{path}: is a compressed archive, which torch.save never writes",
-                    "unpack it, or save the checkpoint anew",
-                )
-            damaged = archive.testzip()
-    except PipelineError:
-        raise
-    except Exception as error:
-        # A damaged directory of members raises whatever its broken fields lead to.
-        raise PipelineError(
-            f"{path}: is cut short or damaged ({_reason(error)})", _AGAIN
-        ) from error
-    if damaged is not None:
-        raise PipelineError(f"{path}: is damaged at {damaged} (checksum)", _AGAIN)
 
 
 def _find_state_dict(content: Any, path: Path) -> tuple[dict[str, Tensor], str]:
     """Return the state dict without prefix, and how the file held it."""
     kind = "state dict"
-    if isinstance(content, Mapping):
+    # A file can give an object attributes, and so methods of its own; only the type's are called.
+    if isinstance(content, dict):
         for key in TRAINING_KEYS:
-            if isinstance(content.get(key), Mapping):
-                content, kind = content[key], f"training checkpoint ({key})"
+            if isinstance(inner := dict.get(content, key), dict):
+                content, kind = inner, f"training checkpoint ({key})"
                 break
-    if not isinstance(content, Mapping) or not content:
+    if not isinstance(content, dict) or not content:
         raise PipelineError(
             f"{path}: holds {_describe(content)} where a state dict belongs",
             "save it with torch.save(model.state_dict(), ...)",
         )
-    for key, value in content.items():
+    state: dict[str, Tensor] = {}
+    for key, value in dict.items(content):
         if not isinstance(key, str) or not isinstance(value, Tensor):
+            where = f"{_describe(value)} under {reprlib.repr(key)}"
             raise PipelineError(
-                f"{path}: holds {_describe(value)} under {key!r} where a state dict has a tensor",
+                f"{path}: holds {where} where a state dict has a tensor",
                 "save it with torch.save(model.state_dict(), ...)",
             )
-    state = dict(content)
+        state[key] = Tensor.detach(value)
     if all(key.startswith(PREFIX) for key in state):
         state = {key.removeprefix(PREFIX): value for key, value in state.items()}
         kind += f", prefix {PREFIX}"
@@ -209,10 +174,10 @@ def _find_state_dict(content: Any, path: Path) -> tuple[dict[str, Tensor], str]:
 
 
 def _describe(value: Any) -> str:
-    if isinstance(value, Mapping) and not value:
+    if isinstance(value, dict) and not value:
         return "an empty dictionary"
-    if isinstance(value, Mapping):
-        return f"a dictionary with {', '.join(repr(key) for key in list(value)[:3])}"
+    if isinstance(value, dict):
+        return f"a dictionary with {', '.join(map(reprlib.repr, itertools.islice(value, 3)))}"
     return f"a value of type {type(value).__name__}"
 
 
@@ -259,7 +224,7 @@ def _bad_keys(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
             yield f"misshaped {key} ({_times(state[key].shape)}, not {_times(shape)})"
     for key in state:
         if key not in shapes:
-            yield f"unexpected {key}"
+            yield f"unexpected {key[:MOST_SHOWN]}"
 
 
 def _times(shape: tuple[int, ...]) -> str:
@@ -274,9 +239,9 @@ def _as_float32(key: str, value: Tensor, path: Path) -> Tensor:
         raise PipelineError(
             f"{path}: {key} is an expanded view, not stored whole", "save a copy of the weights"
         )
-    if not value.is_floating_point():
+    if value.dtype not in DTYPES:
         raise PipelineError(f"{path}: {key} is {value.dtype}", "save the weights as float32")
-    weight = value.detach().to(torch.float32).contiguous()
+    weight = value.to(torch.float32).contiguous()
     if not torch.isfinite(weight).all():
         count = int((~torch.isfinite(weight)).sum())
         raise PipelineError(

@@ -145,8 +145,8 @@ class _ArrayDumps:
         self.images: Sequence[str] = _images(folder / dump.NAMES_FILE, names[:-1])
         self.other_outputs = (len(arrays) - 1) * len(self.images)
         try:
-            scores = np.load(self._path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
+            scores = dump.open_array(self._path)
+        except ValueError as error:
             raise PipelineError(f"{self._path} is no whole array: {error}", RERUN) from None
         if scores.dtype.kind not in "biuf" or not scores.ndim or not scores.size:
             what = f"{scores.dtype} of shape {scores.shape}"

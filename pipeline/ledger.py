@@ -186,7 +186,7 @@ def sync(folder: Path) -> None:
 
 def _parse(line: bytes) -> Json | None:
     """Return the entry of one line, or None where it is not one that was written here."""
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         if line.endswith(b"\n") and int(line[:8], 16) == zlib.crc32(line[9:-1]):
             entry = json.loads(line[9:-1])
             return entry if isinstance(entry, dict) else None

@@ -226,10 +226,12 @@ def test_a_negative_variance_is_refused(state: State, save: Save) -> None:
 @pytest.mark.parametrize(
     ("odd", "words"),
     [
-        (torch.zeros(7, 512).to_sparse(), "no plain tensor"),
         (torch.zeros(7, 512, device="meta"), "no plain tensor"),
         (torch.zeros(1, 1).expand(7, 512), "expanded view"),
         (torch.zeros(7, 512, dtype=torch.int64), "torch.int64"),
+        (torch.zeros(7, 512, dtype=torch.complex64), "torch.complex64"),
+        (torch.zeros(7, 512, dtype=torch.float8_e4m3fn), "torch.float8_e4m3fn"),
+        (torch.zeros(7, 512, dtype=torch.bool), "torch.bool"),
     ],
 )
 def test_a_tensor_that_cannot_be_computed_with_is_refused(

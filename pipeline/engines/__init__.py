@@ -7,6 +7,7 @@ when the engine is chosen and not before, so that one may be missing.
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 INT8 = "int8"
 PRECISIONS = ("fp32", "bf16", INT8)
+MOST_SAMPLE_BYTES = 1 << 30  # of the input; a picture here has 0.6 MiB
 _SUFFIX = "_engine"
 
 
@@ -207,6 +209,16 @@ def _check(session: Session, model: Path, batch_size: int) -> None:
             f"{model}: input {info.name!r} has the shape {_shape(info)}, not fixed but for the"
             " batch",
             "export the model with a fixed input size",
+        )
+    if any((size or 0) < 1 for size in info.shape[1:]):
+        raise PipelineError(
+            f"{model}: input {info.name!r} has the shape {_shape(info)}, which holds nothing",
+            "export the model with a fixed input size",
+        )
+    if info.dtype.itemsize * math.prod(size or 0 for size in info.shape[1:]) > MOST_SAMPLE_BYTES:
+        raise PipelineError(
+            f"{model}: input {info.name!r} has the shape {_shape(info)}, larger than any picture",
+            "is it the network you meant?",
         )
     if info.shape[0] not in (None, batch_size):
         raise PipelineError(

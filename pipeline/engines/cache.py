@@ -5,8 +5,11 @@ the processor, the settings. OpenVINO's own CACHE_DIR is not used: its key leave
 (a bf16 model is served the fp32 one's entry), and it writes to the final name, so that a second
 process may read half an entry.
 
-An entry here is there whole or not at all, ends with the SHA-256 of its content, and is passed over
-where the two do not agree. Nothing here raises: without a cache, a start merely takes longer.
+An entry here is there whole or not at all, and ends with the SHA-256 of its name and content. It is
+passed over where these do not agree, and where somebody else than this user could have written it:
+a compiled model is taken by an engine as it is. So is a folder that belongs to another user, that
+everybody may write to, or that another user's link leads to. Nothing here raises: without a cache,
+a start merely takes longer.
 
 The folder is `vovnet39-inference` in `$XDG_CACHE_HOME`, or in `~/.cache` (XDG Base Directory
 Specification); `VOVNET39_CACHE` names another, and `VOVNET39_CACHE=off` means none. The entries
@@ -21,6 +24,7 @@ import json
 import mmap
 import os
 import re
+import stat
 import tempfile
 import time
 from pathlib import Path
@@ -34,6 +38,7 @@ _FOLDER = "vovnet39-inference"
 _NAME = re.compile(r"[0-9a-f]{64}|partial-\w+")
 _PARTIAL = "partial-"
 _STALE_S = 3600  # of a partial file: who wrote it was killed
+_ROOT = 0
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -71,15 +76,22 @@ class Cache:
 
     def find(self, name: str) -> memoryview | None:
         """Return the content of an entry, mapped from its file, or None where it has none."""
+        if self._distrust():
+            return None
         path = self._folder / name
         try:
-            with path.open("rb") as file:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                if not _is_own(os.fstat(handle)):
+                    return None
                 # A private copy, made page by page where somebody writes; engines want to be able.
-                content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+                content = memoryview(mmap.mmap(handle, 0, access=mmap.ACCESS_COPY))
+            finally:
+                os.close(handle)
         except (OSError, ValueError):  # ValueError: the file is empty
             return None
         data, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
-        if hashlib.sha256(data).digest() != digest:
+        if _digest(name, data) != digest:
             return None
         with contextlib.suppress(OSError):  # in a folder for reading only nothing is dropped either
             os.utime(path)
@@ -91,18 +103,30 @@ class Cache:
             return f"{len(data)} bytes are more than the {self._most_bytes} of the whole cache"
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if reason := self._distrust():
+                return f"{self._folder}: {reason}"
             self._write(name, data)
             self._drop_old(name)
         except OSError as error:
             return f"{self._folder}: {error.strerror or error}"
         return ""
 
+    def _distrust(self) -> str:
+        """Return why what lies in the folder could be another user's, or nothing."""
+        try:
+            link, folder = self._folder.lstat(), self._folder.stat()
+        except OSError:  # it is not there, or whoever uses it next will say
+            return ""
+        if not {link.st_uid, folder.st_uid} <= {os.geteuid(), _ROOT}:
+            return "it belongs to another user"
+        return "everybody may write to it" if folder.st_mode & stat.S_IWOTH else ""
+
     def _write(self, name: str, data: bytes) -> None:
         handle, partial = tempfile.mkstemp(prefix=_PARTIAL, dir=self._folder)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-                file.write(hashlib.sha256(data).digest())
+                file.write(_digest(name, data))
             Path(partial).replace(self._folder / name)
         except BaseException:
             Path(partial).unlink(missing_ok=True)
@@ -122,3 +146,16 @@ class Cache:
             stale = path.name.startswith(_PARTIAL) and time.time() - used > _STALE_S
             if stale or (left < 0 and not path.name.startswith(_PARTIAL)):
                 path.unlink(missing_ok=True)
+
+
+def _is_own(status: os.stat_result) -> bool:
+    """Say whether it is a file that this user alone can have written."""
+    others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and not others
+
+
+def _digest(name: str, data: bytes | memoryview) -> bytes:
+    """Return what an entry ends with; the name is in it, so that none is taken for another."""
+    digest = hashlib.sha256(name.encode())
+    digest.update(data)
+    return digest.digest()

@@ -11,9 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
-from pipeline.engines import cache
+from pipeline.engines import cache, ir_file, onnx_tensors
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ IR = "OpenVINO IR"
 _OM_MAGIC = b"IMOD"
 _ZIP_MAGIC = b"PK\x03\x04"
 _HEAD = 4096
-_FACTS = 1  # of the form in which what was found out is kept
+_FACTS = 2  # of the form in which what was found out is kept
 # Operators that ONNX, and ONNX Runtime beyond it, have for quantised tensors.
 _QUANTIZED = re.compile(r"(Dynamic)?QuantizeLinear|DequantizeLinear|QLinear\w+|\w+Integer")
 
@@ -90,19 +89,16 @@ def content_of(model: ModelFile) -> str:
 
 
 def _identify_ir(path: Path, digested: bool) -> ModelFile:
-    try:
-        root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
-        raise PipelineError(f"{path} is broken XML: {error}", "convert the model again") from error
-    if root.tag != "net":
-        raise PipelineError(
-            f"{path} is XML with the root <{root.tag}>, and no OpenVINO IR",
-            "give an ONNX model or an OpenVINO IR",
-        )
     weights = path.with_suffix(".bin")
     if not weights.is_file():
+        ir_file.examine(path, None)  # what is no IR at all has no weights either
         raise PipelineError(f"{path} lacks its weights {weights}", "put both into one folder")
-    quantized = any(layer.get("type") == "FakeQuantize" for layer in root.iter("layer"))
+    if not weights.resolve().is_relative_to(path.parent.resolve()):
+        raise PipelineError(
+            f"{path} keeps its weights outside its folder, in {weights.resolve()}",
+            "put both into one folder",
+        )
+    quantized = ir_file.examine(path, weights.stat().st_size)
     found = ModelFile(path, IR, (weights,), quantized=quantized)
     return replace(found, content=content_of(found)) if digested else found
 
@@ -130,7 +126,7 @@ def _identify_onnx(path: Path) -> ModelFile:
 
 
 def _onnx(path: Path, facts: dict[str, Any]) -> ModelFile:
-    companions = _companions(path, facts["locations"])
+    companions = onnx_tensors.files(path, facts["needed"])
     return ModelFile(path, ONNX, companions, facts["batch_name"], facts["quantized"])
 
 
@@ -149,37 +145,12 @@ def _examine_onnx(path: Path) -> dict[str, Any]:
         raise nothing from error
     if not (model.ir_version and model.opset_import and model.graph.node and model.graph.output):
         raise nothing
-    quantized = any(_QUANTIZED.fullmatch(node.op_type) for node in model.graph.node)
-    return {
-        "locations": _locations(model),
-        "batch_name": _batch_name(model),
-        "quantized": quantized,
-    }
-
-
-def _companions(path: Path, locations: Iterable[str]) -> tuple[Path, ...]:
-    """Return the files that hold the model's tensors, all of which lie below its folder."""
-    folder = path.parent.resolve()
-    found = []
-    for location in locations:
-        file = path.parent / location
-        if not file.resolve().is_relative_to(folder):
-            raise PipelineError(
-                f"{path} keeps tensors outside its folder, in {location}",
-                "save the model with its data beside it",
-            )
-        if not file.is_file():
-            raise PipelineError(f"{path} lacks its data {file}", "put both into one folder")
-        found.append(file)
-    return tuple(found)
-
-
-def _locations(model: onnx.ModelProto) -> list[str]:
-    """Return where the model's external tensors lie, each file once."""
-    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
-
-    external = filter(uses_external_data, model.graph.initializer)
-    return list(dict.fromkeys(ExternalDataInfo(tensor).location for tensor in external))
+    needed, batch_name = onnx_tensors.examine(model, path), _batch_name(model)
+    # A text that is no UTF-8 comes as bytes.
+    if not all(isinstance(text, str) for text in (batch_name or "", *needed)):
+        raise nothing
+    quantized = any(_QUANTIZED.fullmatch(str(node.op_type)) for node in model.graph.node)
+    return {"needed": needed, "batch_name": batch_name, "quantized": quantized}
 
 
 def _batch_name(model: onnx.ModelProto) -> str | None:

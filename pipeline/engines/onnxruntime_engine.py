@@ -41,6 +41,8 @@ class OnnxRuntimeSession:
         options.log_severity_level = _SILENT
         options.intra_op_num_threads = self.threads = usable_threads(settings)
         options.inter_op_num_threads = 1
+        # By name of the format: ONNX Runtime itself goes by the file's extension.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         if model.batch_name:
             options.add_free_dimension_override_by_name(model.batch_name, settings.batch_size)
         self._session = onnxruntime.InferenceSession(

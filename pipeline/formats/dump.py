@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 import struct
+import warnings
 from collections.abc import Sequence
-from fractions import Fraction
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ import orjson
 from numpy.typing import NDArray
 
 NAMES_FILE = "results.names"  # the images of the arrays' rows, one per line
+MOST_BYTES = 64 << 20  # of a dump as text; its values take some twenty times that while it is read
 
 # A number has no leading zero, so that an input tensor such as `val_00000001.bin` is no dump.
 _NAME = re.compile(r"(.+)_(0|[1-9][0-9]{0,8})\.(?:txt|bin)", re.DOTALL)
@@ -72,7 +75,7 @@ def from_text(data: bytes) -> NDArray[np.float32]:
 
     Takes what C++ streams and `printf` write: one row or many, any white space between values and
     around them, scientific notation, `nan` and `inf` with either sign, `+1` and `1.`. ValueError
-    where there is no value, or a word that is no number.
+    where there is no value, or a word that is no number, or where it has more than 64 MiB.
     """
     return from_texts([data])[0]
 
@@ -95,6 +98,23 @@ def from_texts(texts: Sequence[bytes]) -> tuple[NDArray[np.float32], list[int]]:
     return narrow, counts
 
 
+def open_array(path: Path) -> NDArray[Any]:
+    """Return the array in the `.npy` file at `path`, mapped into memory for reading.
+
+    ValueError where it is none, is cut short, or holds Python objects; OSError where it cannot be
+    read.
+    """
+    try:
+        with warnings.catch_warnings(), np.errstate(over="ignore"):
+            warnings.simplefilter("ignore", UserWarning)  # of Python 2, which may have written it
+            return np.lib.format.open_memmap(path, mode="r")
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        # A damaged header is Python's syntax, and raises whatever its broken words lead to.
+        raise ValueError(" ".join(str(error).split())[:120] or type(error).__name__) from error
+
+
 def _for_json(values: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return `values` flat, contiguous and in a dtype that orjson writes digit for digit."""
     kind, size = values.dtype.kind, values.dtype.itemsize
@@ -112,6 +132,8 @@ def _for_json(values: NDArray[np.generic]) -> NDArray[np.generic]:
 
 def _pack(text: bytes) -> bytes:
     """Return the values of one dump as raw float64."""
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"it holds more than {MOST_BYTES >> 20} MiB")
     plain = text.rstrip()
     if b"\n" in plain:
         plain = plain.replace(b" \n", b" ")
@@ -150,7 +172,8 @@ def are_ties(wide: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def _round_once(word: bytes, tie: np.float64) -> np.float32:
     """Return the float32 nearest to the decimal `word`, whose nearest float64 is `tie`."""
-    exact, middle = Fraction(word.decode("ascii")), Fraction(float(tie))
+    # Decimal holds both to the last digit, and unlike int() as many digits as there are.
+    exact, middle = Decimal(word.decode("ascii")), Decimal(float(tie))
     if exact == middle:
         return np.float32(tie)
     # The next float64 towards the text is past the middle, and rounds to the text's side.

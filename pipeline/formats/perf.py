@@ -11,6 +11,8 @@ import math
 import re
 from dataclasses import dataclass
 
+from pipeline.formats.text import shown
+
 
 @dataclass(frozen=True)
 class DatasetPerf:
@@ -132,7 +134,7 @@ def _figures(pattern: str, tag: str, number: int, line: str) -> list[float]:
     pattern = pattern.replace("%r", rf"{figure}(?:samples/s)?").replace("%l", rf"{figure}(?:ms)?")
     match = re.fullmatch(pattern, line)
     if match is None:
-        raise ValueError(f"line {number}: not the {tag} line of a perf file: {line[:60]!r}")
+        raise ValueError(f"line {number}: not the {tag} line of a perf file: {shown(line)}")
     found = []
     for word in match.groups():
         try:
@@ -140,6 +142,6 @@ def _figures(pattern: str, tag: str, number: int, line: str) -> list[float]:
         except ValueError:
             value = math.nan
         if not math.isfinite(value) or value < 0:
-            raise ValueError(f"line {number}: {word!r} is no rate or latency")
+            raise ValueError(f"line {number}: {shown(word)} is no rate or latency")
         found.append(value)
     return found

@@ -49,13 +49,20 @@ def from_text(text: str) -> Result:
     try:
         content = json.loads(text)
         entries = {entry["key"]: entry["value"] for entry in content["value"]}
-        images, classes = int(entries["Number of images"]), int(entries["Number of classes"])
+        images, classes = (_count(entries[f"Number of {what}"]) for what in ("images", "classes"))
     except (ValueError, TypeError, LookupError, RecursionError):
         raise ValueError("it is no result.json of the scorer") from None
     percentages = []
     for place in range(1, top_entries(classes) + 1):
         match = _PERCENTAGE.fullmatch(str(entries.get(f"Top{place} accuracy")))
-        if match is None:
+        if match is None or float(match[1]) > 100:
             raise ValueError(f"its Top{place} accuracy is missing or no percentage")
         percentages.append(float(match[1]))
     return Result(images, classes, tuple(percentages))
+
+
+def _count(value: object) -> int:
+    word = str(value)
+    if not (word.isascii() and word.isdigit() and len(word) <= 9):
+        raise ValueError
+    return int(word)
