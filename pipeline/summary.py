@@ -115,11 +115,13 @@ def _verdict(row: Row) -> tuple[str, tuple[str, ...]]:
 
 
 def _reasons(rows: Sequence[Row]) -> list[str]:
-    """Return one line for each speed that may not be quoted."""
-    verdicts = [(row.batch_size, *_verdict(row)) for row in rows]
-    return [
-        f"{word}, batch {size}: {'; '.join(because)}" for size, word, because in verdicts if because
-    ]
+    """Return why speeds may not be quoted, one line for all that have the same reasons."""
+    sizes: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        word, because = _verdict(row)
+        if because:
+            sizes.setdefault((word, "; ".join(because)), []).append(str(row.batch_size))
+    return [f"{word} (batch {', '.join(some)}): {why}" for (word, why), some in sizes.items()]
 
 
 def _engines(rows: Sequence[Row]) -> list[str]:

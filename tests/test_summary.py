@@ -65,7 +65,7 @@ def test_speeds_without_a_record_are_unknown(work: Path) -> None:
     code, lines, err = run(work)
     assert (code, err) == (0, "")
     assert verdicts(lines) == ["verdict", "unknown", "unknown"]
-    assert lines[4:6] == ["unknown, batch 1: no record", "unknown, batch 16: no record"]
+    assert lines[4] == "unknown (batch 1, 16): no record"
 
 
 def test_each_speed_has_its_verdict_and_smoke_its_reasons_below(work: Path) -> None:
@@ -74,8 +74,8 @@ def test_each_speed_has_its_verdict_and_smoke_its_reasons_below(work: Path) -> N
     code, lines, err = run(work)
     assert (code, err) == (0, "")
     assert verdicts(lines) == ["verdict", "QUOTABLE", "SMOKE"]
-    assert lines[4] == "SMOKE, batch 16: 15 calls were timed; 3 s were timed"
-    assert not any("batch 1:" in line for line in lines)
+    assert lines[4] == "SMOKE (batch 16): 15 calls were timed; 3 s were timed"
+    assert not any("batch 1)" in line for line in lines)
 
 
 def test_the_record_of_other_figures_vouches_for_nothing(work: Path) -> None:
@@ -83,13 +83,13 @@ def test_the_record_of_other_figures_vouches_for_nothing(work: Path) -> None:
     place.write_text(place.read_text().replace("10", "11"))
     _, lines, _ = run(work)
     assert verdicts(lines)[1] == "unknown"
-    assert "unknown, batch 1: its record is that of another file" in lines
+    assert "unknown (batch 1): its record is that of another file" in lines
 
 
 def test_a_record_from_before_there_were_verdicts_leaves_it_unknown(work: Path) -> None:
     keep(work, 0, None)
     _, lines, _ = run(work)
-    assert "unknown, batch 1: its record does not say" in lines
+    assert "unknown (batch 1): its record does not say" in lines
 
 
 def test_a_speed_that_was_not_measured_has_no_verdict(work: Path) -> None:
