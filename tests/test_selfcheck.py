@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.engines import TensorInfo
 from pipeline.errors import PipelineError
 from pipeline.quotable import Check, Timed
-from pipeline.runner import selfcheck, sinks
+from pipeline.runner import loading, selfcheck, sinks
 from pipeline.runner.flow import Flow, Sink
 from pipeline.runner.selfcheck import Rerun
 from pipeline.runner.sources import TensorFiles
@@ -303,6 +303,20 @@ def test_an_engine_that_fails_on_random_data_is_a_bad_check(clock: Clock) -> Non
     found = selfcheck.repetition(Failing(1, clock), 1, MS, 2.0)
     assert found.good is False
     assert "no more memory" in found.text
+
+
+def test_too_little_memory_for_a_check_does_not_undo_the_run(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> NDArray[Any]:
+        raise MemoryError
+
+    session = Honest(1, clock)
+    again = dump_all(tmp_path, session, 3)
+    monkeypatch.setattr(loading, "random_batch", refuse)
+    found = selfcheck.after_dataset(session, 1, again, timed(20, 3, 10 * MS), promising=True)
+    assert (found["answers"].good, found["repetition"].good) == (True, None)
+    assert "memory is short" in found["repetition"].text
 
 
 def test_a_tiny_run_is_not_checked_and_says_so(tmp_path: Path) -> None:
