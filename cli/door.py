@@ -1,23 +1,27 @@
 """The frame around every front door: parse, make one call, print a verdict, leave with a code.
 
 Exit codes: 0 good, 1 the work failed or its result is bad, 2 the command line is wrong,
-130 interrupted by Ctrl-C. Results go to stdout, everything else to stderr.
+130 interrupted by Ctrl-C, 143 ended by SIGTERM, 129 by SIGHUP. Results go to stdout, everything
+else to stderr.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import errno
 import io
 import os
+import select
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TextIO
 
+from cli import interrupts
 from pipeline.errors import PipelineError, one_line
 
 _SPACE = "free some space or choose another folder"
@@ -37,13 +41,15 @@ _NEXT = {
     errno.EEXIST: "move it, or give another name",
     errno.ENAMETOOLONG: "give a shorter name",
     errno.ELOOP: "mend the link, which leads back to itself",
+    errno.ENOMEM: "close other programs, or use fewer workers",
+    errno.EAGAIN: "use fewer workers, or raise the limit on processes (ulimit -u)",
+    errno.ESTALE: "the folder on the server has changed: enter it anew",
     errno.EIO: "look into the system's log: the medium may be failing",
 }
 
 EXIT_GOOD = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,8 @@ class Parser(argparse.ArgumentParser):
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """Leave with `status` after one line, if there is one to say."""
         if message:
-            _print(message, sys.stderr)
+            with contextlib.suppress(OSError):  # what cannot be said does not change the code
+                _print(message, sys.stderr)
         sys.exit(status)
 
     def _closest(self, word: str) -> str:
@@ -177,44 +184,71 @@ def enter(
     argv: Sequence[str] | None = None,
 ) -> int:
     """Parse the arguments, make the one call, print its verdict; return the exit code."""
-    mend_streams()
-    try:
-        return _enter(parser, call, argv)
-    except OSError:
-        return EXIT_FAILED  # the reader left (`| head`), or stderr is full: nobody to tell
-    finally:
-        _empty_streams()
+    with interrupts.Interrupts() as asked_to_end, _own_modules_only():
+        try:
+            mend_streams()
+            return _enter(parser, call, argv, asked_to_end)
+        except OSError:
+            return EXIT_FAILED  # the reader left (`| head`), or stderr is full: nobody to tell
+        finally:
+            asked_to_end.leave()
+            _empty_streams()
 
 
 def _enter(
     parser: Parser,
     call: Callable[[argparse.Namespace], Verdict],
     argv: Sequence[str] | None,
+    asked_to_end: interrupts.Interrupts,
 ) -> int:
-    args = parser.parse(argv)
-    if args.quiet:
-        from pipeline import progress
-
-        progress.silence()
+    verbose = False
     try:
+        args = parser.parse(argv)
+        verbose = args.verbose
+        if args.quiet:
+            from pipeline import progress
+
+            progress.silence()
         verdict = call(args)
         word = "OK" if verdict.good else "FAILED"
         _print(one_line(f"{word}: {verdict.text}"), sys.stderr if verdict.aside else sys.stdout)
         return EXIT_GOOD if verdict.good else EXIT_FAILED
-    except KeyboardInterrupt:
-        again = "what was complete is kept, the same command starts again"
-        complain(f"{parser.prog}: error: interrupted; {again}")
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        raise
-    except Exception as error:
-        if args.verbose:
+    except (KeyboardInterrupt, Exception) as error:
+        if asked_to_end.caused(error):
+            asked_to_end.leave()
+            how = "what is done is kept, the same command goes on from here"
+            if isinstance(error, KeyboardInterrupt) and str(error):
+                how = f"{error}; {how}"  # how far it came, where the stage tells
+            with contextlib.suppress(OSError):  # the terminal may be gone, and the code still tells
+                complain(f"{parser.prog}: error: {asked_to_end}; {how}")
+            return asked_to_end.code
+        if isinstance(error, BrokenPipeError) and _a_reader_left():
+            raise
+        if verbose:
             traceback.print_exc()
         complain(f"{parser.prog}: error: {_one_line(error)}")
         return EXIT_FAILED
 
 
-def _one_line(error: Exception) -> str:
+@contextlib.contextmanager
+def _own_modules_only() -> Iterator[None]:
+    """Keep Python processes that start from here from importing what lies in the current folder.
+
+    multiprocessing starts its own by `python -c`, which looks there first, for `random` as well.
+    """
+    name = "PYTHONSAFEPATH"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
+
+
+def _one_line(error: BaseException) -> str:
     """Say in one line what went wrong, where, and what to do next."""
     if isinstance(error, PipelineError):
         return str(error)
@@ -222,7 +256,8 @@ def _one_line(error: Exception) -> str:
         env = Path(__file__).resolve().parent.parent / "env.sh"
         return f"the Python package {error.name!r} is not installed; first run: source {env}"
     if isinstance(error, OSError) and error.strerror:
-        where = f": {os.fsdecode(error.filename)}" if error.filename else ""
+        name = error.filename
+        where = f": {name if isinstance(name, int) else os.fsdecode(name)}" if name else ""
         return f"{error.strerror}{where}; {_NEXT.get(error.errno or 0, _TRACEBACK)}"
     if isinstance(error, MemoryError):
         return "out of memory; use a smaller batch or fewer workers"
@@ -238,6 +273,14 @@ def _print(line: str, stream: TextIO) -> None:
     except OSError as error:
         error.filename = "the output" if stream is sys.stdout else "the messages"
         raise
+
+
+def _a_reader_left() -> bool:
+    """Say whether what broke is stdout or stderr, and not some pipe between processes."""
+    watched = select.poll()
+    for number in (1, 2):
+        watched.register(number, 0)
+    return any(state & select.POLLERR for _, state in watched.poll(0))
 
 
 def mend_streams() -> None:
@@ -269,3 +312,11 @@ def _empty_streams() -> None:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())
             os.close(null)
+
+
+def _say_interrupted() -> None:
+    with contextlib.suppress(OSError):
+        complain(f"{Path(sys.argv[0]).name}: error: interrupted")
+
+
+interrupts.tell_outside(_say_interrupted)

@@ -96,8 +96,10 @@ def _started(
 def _serve(
     work: Callable[[int, int], Iterable[Any]], start: int, stop: int, sender: Connection
 ) -> None:
-    # Ctrl-C reaches all processes; the one that started this one says so, once.
+    # Ctrl-C reaches all processes; the one that started this one says so, once, and ends it by
+    # SIGTERM, to which it has no clean-up of its own.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with contextlib.suppress(BrokenPipeError):  # nobody is there any more
         try:
             for result in work(start, stop):

@@ -6,8 +6,10 @@ import argparse
 import errno
 import os
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -79,7 +81,12 @@ def test_verdict_is_the_last_line_of_stdout_and_sets_the_exit_code(
         (OSError(errno.ENOSPC, "No space left on device", "x.bin"), 1, "x.bin; free some space"),
         (PermissionError(errno.EACCES, "Permission denied", "d"), 1, "d; check the permissions"),
         (ModuleNotFoundError("No module", name="torch"), 1, "'torch' is not installed"),
+        (OSError("odd\nthing"), 1, "unexpected OSError: odd thing; run again with -v"),
+        (OSError(errno.EBADF, "Bad file descriptor", 7), 1, "Bad file descriptor: 7; run again"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 1, "memory; close other programs"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "Broken pipe; run again with -v"),
         (MemoryError(), 1, "out of memory"),
+        (RecursionError("too deep"), 1, "unexpected RecursionError: too deep; run again with -v"),
         (ValueError("odd\nvalue"), 1, "unexpected ValueError: odd value; run again with -v"),
     ],
 )
@@ -171,12 +178,194 @@ def test_a_reader_that_left_is_no_traceback() -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+def test_a_wrong_command_line_has_its_code_though_nobody_can_be_told() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = front_door("parser.error('no')", stderr=full)
+    assert done.returncode == 2
+
+
+# Signals
+
+ON = "what is done is kept, the same command goes on from here"
+CLEANS_UP = """
+def work(number, *more, clean_up=lambda: None):
+    try:
+        ask(number)
+        time.sleep(30)
+    finally:
+        pathlib.Path(target).unlink()
+        for again in more:
+            ask(again)
+        clean_up()
+def ask(number):
+    os.kill(os.getpid(), number)
+def fail(error):
+    raise error
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("SIGINT", 130, "interrupted"),
+        ("SIGTERM", 143, "ended by SIGTERM"),
+        ("SIGHUP", 129, "ended by SIGHUP"),
+    ],
+)
+def test_signal_that_asks_to_end_lets_the_work_clean_up_and_is_one_line(
+    name: str, code: int, said: str, tmp_path: Path
+) -> None:
+    # Once more while it cleans up, as an impatient user and timeout(1) do.
+    number = f"signal.{name}"
+    for more in ("", f", {number}", f", {number}, signal.SIGTERM, signal.SIGINT"):
+        done = asked_to_end(f"work({number}{more})", tmp_path)
+        assert done.stderr == f"thing.py: error: {said}; {ON}\n".encode()
+        assert (done.returncode, done.stdout) == (code, b"")
+        assert not (tmp_path / "temporary").exists()
+
+
+@pytest.mark.parametrize(
+    "clean_up",
+    [
+        "lambda: fail(OSError(28, 'No space left on device', 'record'))",
+        "lambda: fail(PipelineError('worse'))",
+        "lambda: (time.sleep(1.1), ask(2), time.sleep(30))",  # hangs, until one asks again
+    ],
+)
+def test_clean_up_that_goes_wrong_does_not_hide_the_interrupt(
+    clean_up: str, tmp_path: Path
+) -> None:
+    done = asked_to_end(f"work(2, clean_up={clean_up})", tmp_path)
+    assert (done.returncode, done.stderr.count(b"\n")) == (130, 1), done.stderr
+    assert done.stderr.endswith(f"interrupted; {ON}\n".encode())
+
+
+def test_interrupt_is_told_by_its_code_where_no_line_can_be_written(tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        assert asked_to_end("work(2)", tmp_path, stderr=full).returncode == 130
+
+
+def test_interrupt_while_a_package_loads_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "plain.py").write_text("import os\nos.kill(os.getpid(), 2)\nimport time\n")
+    # As extension modules do: what comes up in them becomes an ImportError.
+    (tmp_path / "extension.py").write_text(
+        "try:\n    import plain\n"
+        "except BaseException as error:\n    raise ImportError('no') from error\n"
+    )
+    # And as some do that have no place for the cause.
+    (tmp_path / "forgetful.py").write_text(
+        "failed = False\ntry:\n    import plain\n"
+        "except BaseException:\n    failed = True\nif failed:\n    raise SystemError('no')\n"
+    )
+    for name in ("plain", "extension", "forgetful"):
+        done = asked_to_end(f"__import__({name!r})", tmp_path)
+        assert done.stderr == f"thing.py: error: interrupted; {ON}\n".encode()
+        assert done.returncode == 130
+
+
+def test_interrupt_before_the_work_begins_is_one_line(tmp_path: Path) -> None:
+    script = tmp_path / "early.py"
+    script.write_text("import os\nfrom cli import door\nos.kill(os.getpid(), 2)\nimport time\n")
+    done = subprocess.run(
+        [sys.executable, script], env=os.environ | {"PYTHONPATH": str(PROJECT)}, capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (130, b"early.py: error: interrupted\n")
+
+
+def test_interrupt_that_comes_where_none_can_be_raised_is_not_lost(tmp_path: Path) -> None:
+    object_ = "type('T', (), {'__del__': lambda self: (ask(2), time.sleep(0.01))})()"
+    done = asked_to_end(f"({object_} is None, time.sleep(30))", tmp_path)
+    assert (done.returncode, done.stderr.count(b"\n")) == (130, 1), done.stderr
+
+
+def test_ignored_signal_stays_ignored(tmp_path: Path) -> None:
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    done = asked_to_end("ask(1) or door.Verdict('made')", tmp_path, preexec_fn=ignore)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"OK: made\n", b"")
+
+
+def test_error_long_after_an_interrupt_that_was_dealt_with_is_told_as_what_it_is(
+    tmp_path: Path,
+) -> None:
+    call = "ignore(), time.sleep(1.1), fail(PipelineError('broken'))"
+    ignore = "def ignore():\n try: ask(2); time.sleep(30)\n except KeyboardInterrupt: pass"
+    done = asked_to_end(call, tmp_path, more=ignore)
+    assert (done.returncode, done.stderr) == (1, b"thing.py: error: broken\n")
+
+
+def test_processes_end_with_the_one_that_was_asked_to_end(tmp_path: Path) -> None:
+    share = "lambda start, stop: [time.sleep(30)]"
+    more = f"def shares():\n from pipeline import shares as s\n list(s.run({share}, [0, 1, 2]))"
+    timer = "threading.Timer(0.3, ask, [15]).start()"
+    done = asked_to_end(f"({timer}, shares())", tmp_path, more=more)
+    assert (done.returncode, done.stderr.count(b"\n")) == (143, 1), done.stderr
+
+
+def test_handlers_are_as_before_when_the_door_closes() -> None:
+    before = [signal.getsignal(number) for number in (2, 15, 1)]
+    assert enter(["a"], PipelineError("no")) == 1
+    assert [signal.getsignal(number) for number in (2, 15, 1)] == before
+    assert "PYTHONSAFEPATH" not in os.environ
+
+
+def test_processes_that_start_take_no_module_from_the_current_folder(tmp_path: Path) -> None:
+    for name in ("random", "pickle", "struct", "tempfile", "socket"):
+        (tmp_path / f"{name}.py").write_text("open('pwned', 'w')\n")
+    more = (
+        "def length():\n from pipeline import workers as w\n return [*w.run_chunks(len, ['ab'], 1)]"
+    )
+    done = asked_to_end("door.Verdict(str(length()))", tmp_path, more=more, path=False)
+    assert done.stdout == b"OK: [2]\n", done.stderr
+    assert not (tmp_path / "pwned").exists()
+
+
+def asked_to_end(
+    call: str,
+    folder: Path,
+    more: str = "",
+    path: bool = True,
+    stderr: int | IO[bytes] = subprocess.PIPE,
+    preexec_fn: Callable[[], None] | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a front door, a script in `folder`, that has a temporary file there."""
+    target = folder / "temporary"
+    target.touch()
+    script = folder / "bin" / "thing.py"
+    script.parent.mkdir(exist_ok=True)
+    script.write_text(f"""
+import os, pathlib, signal, sys, threading, time
+from cli import door
+from pipeline.errors import PipelineError
+target = {str(target)!r}
+{CLEANS_UP}
+{more}
+if __name__ == "__main__":
+    parser = door.Parser("Do a thing.", "thing.py")
+    parser.prog = "thing.py"
+    sys.exit(door.enter(parser, lambda args: ({call})))
+""")
+    paths = [str(PROJECT), *([str(folder)] if path else [])]
+    return subprocess.run(
+        [sys.executable, script],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": ":".join(paths)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        preexec_fn=preexec_fn,
+        timeout=20,
+    )
+
+
 def front_door(
     call: str,
     *,
     env: dict[str, str] | None = None,
     closed: tuple[int, ...] = (),
     stdout: int | IO[bytes] = subprocess.PIPE,
+    stderr: int | IO[bytes] = subprocess.PIPE,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a front door of its own process whose call ends with the value of `call`."""
     code = f"""
@@ -204,6 +393,6 @@ sys.exit(door.enter(parser, lambda args: ({call},)[-1], []))
         env=os.environ | (env or {}),
         stdin=subprocess.DEVNULL,
         stdout=stdout,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         preexec_fn=close,
     )
