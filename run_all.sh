@@ -20,11 +20,14 @@ run does again only what changed. Without --weights and --images it makes and us
   --engine NAME        what runs the model: $(engine_names) (default: auto)
   --only STAGE         this stage alone
   --from STAGE         this stage and those after it
-  --force              do again what is up to date, too
+  --force              do again what is up to date, too, and begin anew what was cut short
   --dry-run            print the commands; run nothing, make nothing
   -h, --help           this text
 
 stages: ${all_stages[*]}
+
+A run that was cut short, even by kill -9, goes on where it was when it is started again by the same
+command. Two runs at once in one work folder are one too many: the second is refused.
 
 Exit codes: that of the stage that failed; 2 where the command line is wrong; 130 after Ctrl-C.
 
@@ -35,6 +38,7 @@ examples:
 TEXT
 }
 
+readonly lock=.run_all.lock # in the work folder
 readonly all_stages=(sample export preprocess info benchmark accuracy speed)
 readonly all_options="--weights --images --labels --batch-size --work-dir --limit --engine \
 --only --from --force --dry-run --help"
@@ -49,20 +53,27 @@ main() {
     # A closed stream (>&-) is no reason to fail.
     { : >&1; } 2>/dev/null || exec >/dev/null
     { : >&2; } 2>/dev/null || exec 2>/dev/null
-    here=$(pwd -P)
-    project=$(CDPATH='' cd -P -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd -P)
+    unset CDPATH
+    # The dot, because $(...) takes line breaks from the end of a name.
+    here=$(pwd -P && echo .) || fail 1 'the current folder is gone; cd to one that is there'
+    here=${here%$'\n'.}
+    project=$(readlink -f -- "${BASH_SOURCE[0]}" && echo .)
+    project=${project%/*} project=${project:-/}
     parse "$@"
     check_values
     choose_stages
     choose_sources
     if [[ $dry_run == no ]]; then
-        # A process that ends on Ctrl-C with code 130 is a failed stage like any other.
-        trap 'exit 130' INT
+        # A process that ends on Ctrl-C with code 130 is a failed stage like any other. By then it
+        # has ended.
+        trap 'stage_runs=no; exit 130' INT
         VOVNET_ENV_QUIET=1
         # shellcheck source=env.sh
         source "$project/env.sh" || exit
+        keep_to_given_folders
     fi
     enter_work_dir
+    [[ $dry_run == yes ]] || hold_work_dir
     for stage in "${stages[@]}"; do
         number=$((number + 1))
         if is_chosen "$stage"; then
@@ -77,7 +88,7 @@ main() {
 
 parse() {
     weights='' images='' labels='' batch_size='1 16' work_dir=$project/work limit='' engine=''
-    only='' from='' force=no dry_run=no
+    only='' from='' force=no dry_run=no anew=''
     local option value
     while (($#)); do
         option=$1
@@ -115,6 +126,7 @@ parse() {
         esac
         shift
     done
+    [[ $force == no ]] || anew=force
 }
 
 check_values() {
@@ -187,11 +199,11 @@ choose_sources() {
         has_class_folders "$images" ||
             fail 2 "--labels is missing, and $images is not one sub-folder per class"
         labels=prep_dataset/val_label.txt # the preprocessing writes it
-    elif [[ -n $labels ]]; then
-        labels=$(from_here "$labels")
+    else
+        from_here labels
     fi
-    [[ -z $weights ]] || weights=$(from_here "$weights")
-    [[ -z $images ]] || images=$(from_here "$images")
+    from_here weights
+    from_here images
 }
 
 has_class_folders() { # FOLDER: sub-folders, and no image beside them
@@ -209,8 +221,11 @@ has_class_folders() { # FOLDER: sub-folders, and no image beside them
     return "$code"
 }
 
-from_here() { # PATH, relative to where the user is -> absolute
-    [[ $1 == /* ]] && printf %s "$1" || printf %s "$here/${1#./}"
+from_here() { # VARIABLE: its path, relative to where the user is, becomes absolute
+    case ${!1} in
+        '' | /*) ;;
+        *) printf -v "$1" %s "$here/${!1#./}" ;;
+    esac
 }
 
 # --- the stages -----------------------------------------------------------------------------------
@@ -227,15 +242,15 @@ title_of() { # STAGE
     esac
 }
 
-stage_sample() { step sample -m sample sample; }
+stage_sample() { step sample -m sample sample ${anew:+"--$anew"}; }
 
 stage_export() {
-    step vovnet39.onnx vovnet39_pth2onnx.py "$(from_work "$weights")" vovnet39.onnx
+    step vovnet39.onnx vovnet39_pth2onnx.py "$weights" vovnet39.onnx
 }
 
 stage_preprocess() {
-    step prep_dataset vovnet_torch_preprocess.py "$(from_work "$images")" ./prep_dataset \
-        ${limit:+--limit "$limit"}
+    step prep_dataset vovnet_torch_preprocess.py "$images" ./prep_dataset \
+        ${limit:+--limit "$limit"} ${anew:+"--$anew"}
 }
 
 stage_info() {
@@ -248,7 +263,8 @@ stage_benchmark() {
         step "result/dumpOutput_device$device" benchmark.py -model_type=vision \
             "-device_id=$device" "-batch_size=${sizes[device]}" -om_path=vovnet39.onnx \
             -input_text_path=./vovnet_prep_bin.info -input_width=224 -input_height=224 \
-            -output_binary=False -useDvpp=False ${engine:+"-engine=$engine"}
+            -output_binary=False -useDvpp=False ${engine:+"-engine=$engine"} \
+            ${anew:+"-$anew"}
     done
 }
 
@@ -256,7 +272,7 @@ stage_accuracy() {
     local device
     for device in "${!sizes[@]}"; do
         step "result_bs${sizes[device]}.json" vision_metric_ImageNet.py \
-            "result/dumpOutput_device$device/" "$(from_work "$labels")" ./ \
+            "result/dumpOutput_device$device/" "$labels" ./ \
             "result_bs${sizes[device]}.json"
     done
 }
@@ -272,9 +288,10 @@ stage_speed() {
 # OUTPUT SCRIPT [ARGUMENT ...]: one of the project's scripts, unless OUTPUT is just what it would
 # make. The script -m is the project's Python package.
 step() {
-    local output=$1 script=$2 code=0
+    local output=$1 script=$2 place=$project/$2 code=0
     shift 2
-    local command=(python3 "$(from_work "$project/$script")" "$@")
+    from_work place
+    local command=(python3 "$place" "$@")
     if [[ $script == -m ]]; then
         script=pipeline/__main__.py
         command=("${in_package[@]}" "$@")
@@ -283,28 +300,37 @@ step() {
     if [[ $dry_run == yes ]]; then
         return
     fi
-    if [[ $force == no && -n $output ]] &&
-        "${in_package[@]}" current "$output" "$project/$script" "$@"; then
+    if [[ $force == no && -n $output ]] && is_current "$output" "$project/$script" "$@"; then
         echo "up to date: $output (--force makes it anew)"
         return
     fi
+    stage_runs=yes
     "${command[@]}" || code=$?
+    stage_runs=no
     if ((code)); then
         echo "run_all.sh: stopped here with exit code $code; the same command goes on from here" >&2
         exit "$code"
     fi
 }
 
+is_current() { # OUTPUT SCRIPT [ARGUMENT ...]
+    local code=0
+    "${in_package[@]}" current "$@" || code=$?
+    ((code <= 1)) || exit "$code" # it was ended by a signal, or could not start
+    return "$code"
+}
+
 # --- around them ----------------------------------------------------------------------------------
 
 enter_work_dir() {
-    work_dir=$(from_here "$work_dir")
+    from_here work_dir
     if [[ $dry_run == no ]]; then
-        { mkdir -p -- "$work_dir" && cd -- "$work_dir"; } 2>/dev/null ||
+        { mkdir -p -- "$work_dir" && cd -P -- "$work_dir"; } 2>/dev/null ||
             fail 1 "--work-dir: cannot make or enter $work_dir"
-        work_dir=$(pwd -P)
+        work_dir=$PWD
     elif [[ -d $work_dir ]]; then
-        work_dir=$(CDPATH='' cd -P -- "$work_dir" && pwd -P)
+        work_dir=$(cd -P -- "$work_dir" && pwd -P && echo .)
+        work_dir=${work_dir%$'\n'.}
     else
         printf 'mkdir -p %s\n' "$(quoted "$work_dir")"
     fi
@@ -313,13 +339,75 @@ enter_work_dir() {
         in_package=(python3 -m pipeline)
     fi
     printf 'cd %s\n' "$(quoted "$work_dir")"
-    printf 'source %s\n' "$(quoted "$(from_work "$project/env.sh")")"
+    local env_sh=$project/env.sh name
+    for name in weights images labels env_sh; do
+        from_work "$name"
+    done
+    printf 'source %s\n' "$(quoted "$env_sh")"
 }
 
-from_work() { # PATH -> as short as it can be said in the work folder
-    local shorter=${1#"$work_dir"/}
-    [[ $shorter == -* ]] && shorter=./$shorter
-    printf %s "$shorter"
+# One run at a time in a work folder. The kernel holds the lock for this shell and for every stage
+# that it starts, until the last of them has ended, however that comes about.
+hold_work_dir() {
+    local code=0 process said
+    stage_runs=no
+    # Who cannot write here makes nothing here; a stage that has to says so.
+    [[ -w . ]] || return 0
+    while true; do
+        if [[ -L $lock || (-e $lock && ! -f $lock) ]]; then
+            fail 1 "$work_dir/$lock is no lock; move it, or give another --work-dir"
+        fi
+        { exec 8<>"$lock"; } 2>/dev/null ||
+            fail 1 "cannot write $work_dir/$lock; check the permissions and the free space"
+        code=0
+        said=$(python3 -I "$project/cli/work_lock.py" "$lock" 8 "$$") || code=$?
+        case $code in
+            0) break ;;
+            3) ;; # whoever held it has removed it: there is a new one to take
+            4)
+                process=${said:+process $said}
+                fail 1 "${process:-another run} works in $work_dir; wait for its end, stop it\
+${said:+ (kill $said)}, or give another --work-dir"
+                ;;
+            *) fail 1 "$work_dir/$lock ${said:-cannot be locked}" ;;
+        esac
+    done
+    trap let_go EXIT
+}
+
+let_go() {
+    if [[ $stage_runs == yes ]]; then
+        # A signal ends this shell before its stage. The stage ends, too, and holds the lock till
+        # then; the next run takes the file over.
+        local children=''
+        read -r children <"/proc/$$/task/$$/children" || true
+        # shellcheck disable=SC2086 # one number each
+        kill -TERM $children || true
+    elif [[ $lock -ef /dev/fd/8 ]]; then
+        rm -f -- "$lock"
+    fi
+} 2>/dev/null
+
+# PATH and its like name the current folder by an empty entry, and others from there. They were
+# meant from where the user is; what lies in the work folder is no program and no library.
+keep_to_given_folders() {
+    local list entry rest kept
+    for list in PATH PYTHONPATH LD_LIBRARY_PATH; do
+        rest=${!list-}: kept=''
+        while [[ -n $rest ]]; do
+            entry=${rest%%:*} rest=${rest#*:}
+            [[ $entry != /* ]] || kept+=${kept:+:}$entry
+        done
+        [[ -z ${!list-} ]] || export "$list=$kept"
+    done
+    # Python would not find the project beside its scripts, or ask questions at the end.
+    unset PYTHONSAFEPATH PYTHONINSPECT
+}
+
+from_work() { # VARIABLE: its path becomes as short as it can be said in the work folder
+    local shorter=${!1#"$work_dir"/}
+    [[ $shorter != -* ]] || shorter=./$shorter
+    printf -v "$1" %s "$shorter"
 }
 
 quoted() { # WORD ... -> as one types them

@@ -25,12 +25,13 @@ def sample(argv: list[str]) -> int:
     )
     parser.prog = "python3 -m pipeline sample"
     parser.add_argument("folder", type=door.path, metavar="FOLDER", help="where to make it")
+    parser.add_argument("--force", action="store_true", help="make it anew, whole or not")
 
     def call(args: argparse.Namespace) -> door.Verdict:
         from pipeline.sample import make_sample
 
         started = time.perf_counter()
-        made = make_sample(args.folder)
+        made = make_sample(args.folder, args.force)
         return door.Verdict(f"{made} in {time.perf_counter() - started:.1f} s -> {args.folder}")
 
     return door.enter(parser, call, argv)
@@ -38,14 +39,22 @@ def sample(argv: list[str]) -> int:
 
 def current(argv: list[str]) -> int:
     """Exit 0 where OUTPUT is complete and running the command would make it again as it is."""
-    from pipeline import record
+    from pipeline import lock, record
 
     if len(argv) < 2:
         door.complain("usage: python3 -m pipeline current OUTPUT SCRIPT [ARGUMENT ...]")
         return door.EXIT_USAGE
     output, script, *arguments = argv
     command = [str(Path(script).absolute()), *arguments]
-    return door.EXIT_GOOD if record.is_current(Path(output), command) else door.EXIT_FAILED
+    try:
+        if record.is_current(Path(output), command):
+            lock.clear_away(Path(output))
+            return door.EXIT_GOOD
+    except Exception as error:
+        # A record is a file like any other; whatever is wrong with it, its stage can run.
+        reason = f"{type(error).__name__}: {str(error)[:200]}"
+        door.complain(f"{output} is made anew: its record cannot be checked ({reason})")
+    return door.EXIT_FAILED
 
 
 def summary(argv: list[str]) -> int:

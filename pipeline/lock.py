@@ -43,6 +43,13 @@ def holding(output: Path) -> Iterator[None]:
         os.close(file)
 
 
+def clear_away(output: Path) -> None:
+    """Remove the lock that a dead run of `output` left, where no run is to come that would."""
+    if path_of(output).is_file():
+        with contextlib.suppress(PipelineError, OSError), holding(output):
+            pass
+
+
 def _take(where: Path, output: Path) -> int:
     while True:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW

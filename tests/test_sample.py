@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -264,6 +265,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(make, "write_checkpoint", lambda path: path.write_bytes(b"weights"))
 
 
+@pytest.fixture
+def quick(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make samples whose pictures are not even drawn."""
+    monkeypatch.setattr(make, "_picture", lambda kind, form, rng: rng.bytes(40))
+
+
 def test_a_whole_sample_is_left_as_it_is(sample_folder: Path) -> None:
     before = (sample_folder / CHECKPOINT).stat().st_mtime_ns
     again = run_command(sample_folder)
@@ -337,6 +344,105 @@ def test_a_run_that_was_killed_is_not_taken_for_a_whole_sample(tmp_path: Path) -
         assert first.exists()
         assert json.loads(record.path_of(folder).read_text())["status"] == "running"
         assert not (folder / CHECKPOINT).exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_run_killed_anywhere_is_made_good_by_the_next_and_leaves_nothing(tmp_path: Path) -> None:
+    whole, folder = tmp_path / "whole" / "sample", tmp_path / "killed" / "sample"
+    total = run_until(whole, None)
+    names, first = sorted(path.name for path in whole.parent.rglob("*")), digests(whole)
+    assert total > 70
+    for point in (1, 2, 3, 4, 5, 6, total // 2, *range(total - 12, total + 1)):
+        run_until(folder, point)
+        if point < total - 3:
+            assert "is there already" not in make_sample(folder)
+        else:  # all of it was there but for the end of its record
+            make_sample(folder)
+        assert digests(folder) == first
+        assert sorted(path.name for path in folder.parent.rglob("*")) == names
+        shutil.rmtree(folder.parent)
+
+
+def run_until(folder: Path, point: int | None) -> int:
+    """Make the sample in a process that is killed as it changes files for the `point`th time.
+
+    Returns the number of changes of a run that is not killed.
+    """
+    reading, writing = os.pipe()
+    process = os.fork()
+    if not process:
+        changes = 0
+
+        def kill(event: str, arguments: tuple[Any, ...]) -> None:
+            nonlocal changes
+            flags = arguments[2] if event == "open" else os.O_CREAT
+            if event in ("open", "os.rename", "os.remove", "os.mkdir") and flags & os.O_CREAT:
+                changes += 1
+                if changes == point:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(kill)
+        try:
+            make_sample(folder)
+            os.write(writing, b"%d" % changes)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    _, status = os.waitpid(process, 0)
+    with os.fdopen(reading, "rb") as counted:
+        text = counted.read()
+    assert os.WIFSIGNALED(status) == (point is not None)
+    return int(text or b"0")
+
+
+@pytest.mark.usefixtures("quick")
+def test_force_makes_a_whole_sample_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "sample"
+    make_sample(folder)
+    first, before = digests(folder), (folder / LABELS).stat().st_mtime_ns
+    assert "is there already" not in make_sample(folder, force=True)
+    assert digests(folder) == first
+    assert (folder / LABELS).stat().st_mtime_ns > before
+
+
+def test_two_at_once_are_one_too_many(tmp_path: Path) -> None:
+    folder = tmp_path / "sample"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "sample", str(folder)],
+        cwd=PROJECT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        first = folder / IMAGES / "sample_val_00000001.JPEG"
+        deadline = time.monotonic() + 60
+        while not first.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        done = run_command(folder)
+        assert done.returncode == 1
+        assert f"is being made by process {process.pid}; " in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert first.exists()
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "change",
+    [{"status": "running"}, {"outputs": []}, {"outputs": [{"path": "x"}] * 4}, {"versions": {}}],
+)
+def test_a_record_that_says_less_than_whole_is_not_taken_for_it(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "sample"
+    make_sample(folder)
+    place = record.path_of(folder)
+    place.write_text(json.dumps(json.loads(place.read_text()) | change))
+    assert "is there already" not in make_sample(folder)
+    assert "is there already" in make_sample(folder)
 
 
 @pytest.mark.parametrize("case", ["full", "file", "of another stage"])

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import atomic, machine, places, progress, record
+from pipeline import atomic, ledger, lock, machine, places, progress, record
 from pipeline.errors import PipelineError
 from pipeline.imagenet.labels import write_labels
 from pipeline.imagenet.transform import crop_pixels, normalise
@@ -49,22 +49,28 @@ SETTINGS = {
 # The streams of random numbers, so that no scored picture is one that the head was fitted on.
 _FITTED, _SCORED, _ORDER = range(3)
 
-_OWN_IMAGE = re.compile(r"sample_val_\d{8}\.JPEG")
+_OWN_IMAGE = re.compile(r"sample_val_[0-9]{8}\.JPEG")
 
 
-def make_sample(folder: Path) -> str:
+def make_sample(folder: Path, force: bool = False) -> str:
     """Make the sample in `folder` and return one line about it.
 
-    There are then `images/`, `val_label.txt` and `vovnet39_sample.pth`; a whole sample that the
-    same code made is left as it is. Raises PipelineError where `folder` holds something else.
+    There are then `images/`, `val_label.txt` and `vovnet39_sample.pth`; unless `force` is given, a
+    whole sample that the same code made is left as it is. What a run that was cut short has left is
+    made anew. Raises PipelineError where `folder` holds something else, or another process makes
+    the sample there.
     """
     number = len(kinds(CLASSES))
     summary = f"sample of {number * SCORED_PER_KIND} pictures in {number} classes"
-    if _is_whole(folder):
+    if not force and _is_whole(folder):
+        lock.clear_away(folder)
         return f"{summary} is there already, nothing to do"
-    _take(folder)
+    _check(folder)
+    # Nothing but the folder itself until the record is there, which says whose it is.
+    places.make_folder(folder)
     outputs = [folder, *_parts(folder)]
     with record.keeping(record.Run(STAGE, [], outputs, SETTINGS, PACKAGES)) as run:
+        _clear(folder)
         forms = write_pictures(folder)
         fitted = write_checkpoint(folder / CHECKPOINT)
         run.counts = {"pictures": sum(forms.values()), "classes": number, "fitted_on": fitted}
@@ -74,6 +80,7 @@ def make_sample(folder: Path) -> str:
             "kinds": [asdict(kind) for kind in kinds(CLASSES)],
         }
         run.verdict = f"{summary}, checkpoint fitted on {fitted} others"
+        ledger.sync(folder)  # before the record says `complete`, which may outlive a power cut
     return run.verdict
 
 
@@ -84,22 +91,26 @@ def _parts(folder: Path) -> tuple[Path, Path, Path]:
 def _is_whole(folder: Path) -> bool:
     """Say whether `folder` holds what making the sample again would make."""
     content = record.load(folder)
-    if content is None or (content["stage"], content["status"]) != (STAGE, "complete"):
+    if content is None:
         return False
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    made = content["outputs"][1:]
+    parts = _parts(folder)
     return (
-        content["settings"] == SETTINGS
+        (content["stage"], content["status"]) == (STAGE, "complete")
+        and content["settings"] == SETTINGS
         and content["code_sha256"] == record.code_digest()
         and versions.items() <= content["versions"].items()
+        and len(made) == len(parts)
         and all(
             path.exists() and record.fingerprint(path) == entry | {"path": str(path)}
-            for path, entry in zip(_parts(folder), content["outputs"][1:], strict=True)
+            for path, entry in zip(parts, made, strict=True)
         )
     )
 
 
-def _take(folder: Path) -> None:
-    """Make `folder` ready: there, and without what an earlier sample left in it."""
+def _check(folder: Path) -> None:
+    """Raise PipelineError where `folder` is no place for a sample; change nothing."""
     elsewhere = "give the sample a folder of its own"
     content = record.load(folder)
     if folder.exists() and not folder.is_dir():
@@ -108,16 +119,27 @@ def _take(folder: Path) -> None:
         raise PipelineError(f"{folder} was made by the stage {content['stage']}", elsewhere)
     if content is None and folder.is_dir() and any(folder.iterdir()):
         raise PipelineError(f"{folder} is not empty and holds no sample", elsewhere)
-    images, labels, checkpoint = _parts(folder)
+    _own_pictures(folder)
+
+
+def _own_pictures(folder: Path) -> list[Path]:
+    """Return the pictures that an earlier run has left; PipelineError: there are others, too."""
+    images = folder / IMAGES
     old = sorted(images.iterdir()) if images.is_dir() else []
     strangers = [path.name for path in old if not _OWN_IMAGE.fullmatch(path.name)]
     if strangers:
         raise PipelineError(
             f"{images} holds {strangers[0]}, which is not of the sample", "move it somewhere else"
         )
-    places.make_folder(images)
-    for path in [checkpoint, labels, *old]:
+    return old
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier run has left; begin with what a whole sample cannot do without."""
+    images, labels, checkpoint = _parts(folder)
+    for path in [checkpoint, labels, *_own_pictures(folder)]:
         path.unlink(missing_ok=True)
+    places.make_folder(images)
 
 
 def write_pictures(folder: Path) -> Counter[str]:
