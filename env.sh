@@ -83,8 +83,11 @@ _vovnet_env_cann() {
 # FILE: this file.
 _vovnet_env_ready() {
     local project
-    project=$(CDPATH='' cd -P -- "$(dirname -- "$1")" && pwd -P) || return
-    bash "$project/cli/make_env.sh" || return
+    case $1 in */*) project=${1%/*} ;; *) project=. ;; esac
+    # The dot, because $(...) takes line breaks from the end of a name.
+    project=$(CDPATH='' cd -P -- "${project:-/}" && pwd -P && echo .) || return
+    project=${project%??}
+    BASH_ENV='' bash "$project/cli/make_env.sh" || return
     _vovnet_env_cann
     # Last, so that it is in front: CANN may bring a Python of its own.
     PATH=$(_vovnet_env_prepend "$PATH" "$project/.venv/bin")

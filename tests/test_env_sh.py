@@ -69,13 +69,17 @@ class Project:
             timeout=120,
         )
 
-    def tools(self) -> Path:
-        """Return a folder that alone is enough for PATH, and has no Python in it."""
+    def tools(self, without: str = "", python: bool = False) -> Path:
+        """Return a folder that alone is enough for PATH, and has no Python in it unless wanted."""
         folder = self.folder.parent / "tools"
         folder.mkdir()
-        for name in ("bash", "cat", "dirname", "flock", "getconf", "grep", "mkdir", "rm", "uname"):
-            if found := shutil.which(name):
+        names = ["bash", "cat", "flock", "getconf", "grep", "mkdir", "mv", "rm", "uname"]
+        for name in names:
+            if name != without and (found := shutil.which(name)):
                 (folder / name).symlink_to(found)
+        if python:
+            real = shutil.which("python3", path=self.environment["PATH"])
+            write_script(folder / "python3", f'#!/bin/bash\nexec "{real}" "$@"\n')
         return folder
 
 
@@ -199,10 +203,129 @@ def test_killed_set_up_is_put_right_by_the_next_one(bare: Project) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_two_shells_at_once_make_one_environment(bare: Project) -> None:
-    done = bare.shell('(source "$ENV_SH") & one=$!; source "$ENV_SH" && wait $one')
+def test_filling_that_was_killed_is_put_right_by_the_next_one(ready: Project) -> None:
+    ready.require("tiny==2.0\n")
+    process = subprocess.Popen(
+        ["bash", "-c", f"source '{ready.folder}/env.sh'"],
+        env=ready.environment,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    log = ready.venv / "requirements.log"
+    log.unlink()
+    deadline = time.monotonic() + 60
+    while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert (ready.venv / "incomplete").exists()
+    done = ready.shell('source "$ENV_SH" && python3 -c "import tiny; print(tiny.VERSION)"')
+    assert (done.returncode, done.stdout) == (0, "2.0\n"), done.stderr
+    assert list(ready.venv.glob("*.partial")) == []
+
+
+@pytest.mark.parametrize("flock", [True, False])
+def test_two_shells_at_once_make_one_environment(bare: Project, flock: bool) -> None:
+    variables = {} if flock else {"PATH": str(bare.tools(without="flock", python=True))}
+    done = bare.shell('(source "$ENV_SH") & one=$!; source "$ENV_SH" && wait $one', **variables)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("making .venv with") == 1
+
+
+def test_interrupted_set_up_is_one_line_and_130(ready: Project) -> None:
+    ready.require("tiny==2.0\n")
+    log = ready.venv / "requirements.log"
+    log.unlink()
+    process = subprocess.Popen(
+        ["bash", "-c", f"trap : INT; source '{ready.folder}/env.sh'; exit $?"],
+        env=ready.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "env.sh: error: interrupted; the next call puts it right"
+    assert "Traceback" not in errors
+    assert (ready.venv / "incomplete").exists()
+
+
+def test_network_that_does_not_answer_is_one_line_that_says_what_to_do(ready: Project) -> None:
+    ready.require("tiny==2.0\n")
+    del ready.environment["PIP_NO_INDEX"], ready.environment["PIP_FIND_LINKS"]
+    done = ready.shell(
+        'source "$ENV_SH"; echo "code $?"', PIP_INDEX_URL="http://127.0.0.1:9/", PIP_RETRIES="1"
+    )
+    assert done.stdout == "code 1\n"
+    errors = [line for line in done.stderr.splitlines() if "error" in line]
+    assert len(errors) == 1
+    assert "the network or the index does not answer; try again, or name a folder" in errors[0]
+
+
+def test_full_disk_is_one_line_that_says_what_to_do(ready: Project) -> None:
+    ready.require("tiny==2.0\n")
+    python = ready.venv / "bin/python"
+    text = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
+    python.rename(ready.venv / "bin/real")
+    write_script(
+        python, f'#!/bin/bash\n[[ $2 != -m ]] || {{ echo "{text}"; exit 1; }}\nexec real "$@"\n'
+    )
+    done = ready.shell('source "$ENV_SH"; echo "code $?"', PATH=f"{ready.venv}/bin:/usr/bin:/bin")
+    assert done.stdout == "code 1\n"
+    errors = [line for line in done.stderr.splitlines() if "error" in line]
+    assert len(errors) == 1
+    assert "no space left on the disk of .venv; free some" in errors[0]
+
+
+def test_environment_that_was_not_made_here_is_never_removed(bare: Project) -> None:
+    (bare.venv / "bin").mkdir(parents=True)
+    (bare.venv / "lib").mkdir()
+    (bare.venv / "lib/mine").write_text("mine")
+    for mark in ((), ("incomplete",), ("requirements.stamp",)):
+        for name in mark:
+            (bare.venv / name).touch()
+        done = bare.shell('source "$ENV_SH"; echo "code $?"')
+        assert done.stdout == "code 1\n"
+        assert done.stderr == (
+            f"env.sh: error: {bare.venv} was not made here, and no Python runs in it;"
+            " move it somewhere else\n"
+        )
+        assert (bare.venv / "lib/mine").read_text() == "mine"
+
+
+def test_environment_of_the_users_that_was_cut_off_is_filled_again_and_not_replaced(
+    ready: Project,
+) -> None:
+    (ready.venv / "made-here").unlink()
+    (ready.venv / "incomplete").touch()
+    (ready.venv / "lib/mine").touch()
+    module = next(ready.venv.glob("lib/python3*/site-packages/tiny.py"))
+    module.write_text("half of it")
+    done = ready.shell('source "$ENV_SH" && python3 -c "import tiny; print(tiny.VERSION)"')
+    assert done.stdout == "1.0\n", done.stderr
+    assert (ready.venv / "lib/mine").exists()
+
+
+def test_surroundings_of_the_shell_do_not_reach_the_set_up(tmp_path: Path, wheels: Path) -> None:
+    project = lay(tmp_path / "two\nlines\n", wheels)
+    hostile = tmp_path / "here"
+    hostile.mkdir()
+    for name in ("sitecustomize", "venv", "pip", "random"):
+        (hostile / f"{name}.py").write_text("open('pwned', 'w')\n")
+    (hostile / "startup.sh").write_text("touch pwned\n")
+    done = project.shell(
+        'cd here; export IFS=/; set -f; export BASH_ENV=startup.sh; source "$ENV_SH"',
+        CDPATH=f".:{hostile}",
+        PYTHONPATH=":.",
+        PYTHONSTARTUP=str(hostile / "random.py"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert (project.venv / "requirements.stamp").exists()
+    assert not list(tmp_path.rglob("pwned"))
 
 
 def test_environment_that_the_user_made_is_filled_and_not_replaced(ready: Project) -> None:
