@@ -213,14 +213,15 @@ def save(findings: Sequence[Finding], folder: Path) -> list[Path]:
 
 def build_parser() -> door.Parser:
     """Describe the arguments."""
-    example = "python3 -m tests.faults.fuzz --inputs 100000 --only 'perf file'"
+    example = "python3 -m tests.faults.fuzz --inputs 100000 --only perf"
     parser = door.Parser(__doc__ or "", example)
+    parser.prog = "python3 -m tests.faults.fuzz"
     parser.add_argument("--inputs", type=door.whole_number(1), default=1_000_000, metavar="N",
                         help="inputs, over all parsers")  # fmt: skip
     parser.add_argument("--seed", type=door.whole_number(0), metavar="S",
                         help="what the inputs are drawn from (default: chance)")  # fmt: skip
     parser.add_argument("--only", type=door.choice(*(p.name for p in ALL)), metavar="PARSER",
-                        help="one parser: " + "; ".join(p.name for p in ALL))  # fmt: skip
+                        help="one parser: " + ", ".join(p.name for p in ALL))  # fmt: skip
     parser.add_argument("--save", type=door.path, default=Path("fuzz-findings"), metavar="FOLDER",
                         help="where findings go")  # fmt: skip
     return parser
@@ -247,7 +248,7 @@ def call(args: argparse.Namespace) -> door.Verdict:
     )
     totals.slowest_s = max(row.slowest_s for row in rows)
     totals.findings = findings
-    table.show(HEADINGS, [row.cells() for row in (*rows, totals)])
+    table.show(HEADINGS, [row.cells() for row in (*rows, totals)], left="parser")
     for path in save(findings, args.save):
         kind = path.with_suffix(".txt").read_text().splitlines()[0]
         door.say(f"{path}: {kind}")

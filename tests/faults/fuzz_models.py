@@ -145,8 +145,8 @@ def _all(data: bytes, word: bytes) -> list[int]:
 
 _CHECKS: Sequence[tuple[str, float, Callable[[Random], list[bytes]], Callable[[bytes, Path], bool]]]
 _CHECKS = (
-    ("ONNX model", 2, onnx_models, check_onnx),
-    ("OpenVINO IR", 2, ir_models, check_ir),
+    ("onnx", 2, onnx_models, check_onnx),
+    ("ir", 2, ir_models, check_ir),
     ("checkpoint", 1, checkpoints, check_checkpoint),
 )
 PARSERS: Sequence[Parser] = tuple(Parser(*each) for each in _CHECKS)

@@ -265,14 +265,14 @@ def check_name(data: bytes, folder: Path) -> bool:
 
 
 PARSERS: Sequence[Parser] = (
-    Parser("info file", 14, fuzz_samples.infos, check_info),
-    Parser("label file", 14, fuzz_samples.label_files, check_labels),
-    Parser("dump, text", 18, fuzz_samples.dumps, check_dump),
-    Parser("dump, raw", 4, fuzz_samples.raw_dumps, check_binary),
-    Parser("dumps, array", 8, fuzz_samples.arrays, check_array),
-    Parser("perf file", 14, fuzz_samples.perfs, check_perf),
-    Parser("result.json", 8, fuzz_samples.results, check_result),
+    Parser("info", 14, fuzz_samples.infos, check_info),
+    Parser("labels", 14, fuzz_samples.label_files, check_labels),
+    Parser("dump-text", 18, fuzz_samples.dumps, check_dump),
+    Parser("dump-raw", 4, fuzz_samples.raw_dumps, check_binary),
+    Parser("dump-array", 8, fuzz_samples.arrays, check_array),
+    Parser("perf", 14, fuzz_samples.perfs, check_perf),
+    Parser("result", 8, fuzz_samples.results, check_result),
     Parser("record", 8, fuzz_samples.records, check_record),
     Parser("ledger", 6, fuzz_samples.ledgers, check_ledger),
-    Parser("file names", 4, fuzz_samples.names, check_name),
+    Parser("names", 4, fuzz_samples.names, check_name),
 )
