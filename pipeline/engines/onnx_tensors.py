@@ -36,9 +36,11 @@ class Span:
 def examine(model: onnx.ModelProto, path: Path) -> dict[str, int]:
     """Return for each external file of the model how many bytes of it its tensors need.
 
-    PipelineError where a tensor's content is not what its shape takes, its place is no place, or
-    an input is larger than any picture.
+    PipelineError where a tensor's content is not what its shape takes, its place is no place, an
+    input is no tensor or larger than any batch of pictures, or the model is of a version to come:
+    OpenVINO would run its operators by today's rules.
     """
+    _check_version(model, path)
     needed: dict[str, int] = {}
     for tensor in _tensors(model):
         span = _check(tensor, path)
@@ -184,7 +186,24 @@ def _typed(tensor: onnx.TensorProto, bits: int) -> int:
     return len(values) // 2 if is_complex else len(values)
 
 
+def _check_version(model: onnx.ModelProto, path: Path) -> None:
+    import onnx
+
+    opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    known = onnx.defs.onnx_opset_version()
+    if model.ir_version > onnx.IR_VERSION or max(opsets, default=0) > known:
+        raise PipelineError(
+            f"{path} is of ONNX opset {max(opsets, default=0)} and version {model.ir_version},"
+            f" and {known} and {onnx.IR_VERSION} are the latest known here",
+            "export the model at an older opset",
+        )
+
+
 def _check_input(value: onnx.ValueInfoProto, path: Path) -> None:
+    if value.type.WhichOneof("value") not in (None, "tensor_type"):
+        raise PipelineError(
+            f"{path}: the input {shown(value.name)} is no tensor", "only tensors are taken"
+        )
     sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value")]
     what = f"{path}: the input {shown(value.name)}"
     if any(size < 0 for size in sizes):

@@ -46,7 +46,10 @@ class OnnxRuntimeSession:
         if model.batch_name:
             options.add_free_dimension_override_by_name(model.batch_name, settings.batch_size)
         self._session = onnxruntime.InferenceSession(
-            model.path, options, providers=["CPUExecutionProvider"]
+            model.path,
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # to the same provider, after some lines on stdout
         )
         self.precision = settings.precision  # the model's own; it has no other to offer
         self._run_options = onnxruntime.RunOptions()
