@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from pipeline import record
 from pipeline.engines import TensorInfo
 from pipeline.errors import PipelineError
 from pipeline.imagenet import transform
-from pipeline.runner import sinks, timing, waiting
+from pipeline.ledger import Ledger
+from pipeline.runner import resume, sinks, timing, waiting
 from pipeline.runner.flow import Batch, Flow
 from pipeline.runner.sources import ImageFiles, TensorFiles
 from pipeline.runner.timing import Interval, Measured, Span, covered_ns, dataset_perf, pure_perf
@@ -327,6 +328,63 @@ def test_result_arrays_of_a_failed_run_are_not_there_under_their_names(tmp_path:
     ):
         raise ZeroDivisionError
     assert [path.name for path in tmp_path.iterdir()] == [".results_1.npy.partial"]
+
+
+def test_nothing_is_written_through_a_link_that_somebody_has_planted(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("precious")
+    folder = tmp_path / "dumps"
+    folder.mkdir()
+    scores = np.zeros((1, 5), np.float32)
+    (folder / "a_1.txt").symlink_to(mine)
+    with pytest.raises(FileExistsError, match=r"a_1\.txt"):
+        sinks.DumpFiles(folder, ["a"], binary=False).write(Batch(scores, 0, 1, [scores]))
+    for plant in (Path.symlink_to, Path.hardlink_to):
+        plant(folder / ".results_1.npy.partial", mine)
+        with sinks.ResultArrays(folder, ["a"], [scores], 1) as sink:
+            sink.keep({}, 1)
+            sink.write(Batch(scores, 0, 1, [scores]))
+    assert mine.read_text() == "precious"
+    assert sorted(path.name for path in folder.iterdir()) == ["results.names", "results_1.npy"]
+
+
+def test_a_batch_that_ends_late_is_not_noted_any_more(tmp_path: Path) -> None:
+    """A thread that was given up may come back when the ledger is closed."""
+    scores = np.zeros((1, 5), np.float32)
+    batch = Batch(scores, 0, 1, [scores])
+    folder = tmp_path / "dumps"
+    folder.mkdir()
+    results = sinks.DumpFiles(folder, ["a"], binary=True)
+    with Ledger(folder, {}) as book:
+        with resume.Booked(results, book, 1) as sink:
+            pass
+        sink.write(batch)
+    with Ledger(folder, {}) as book:
+        assert book.done == {}
+
+
+@given(
+    done=st.dictionaries(
+        st.one_of(st.integers(-2, 12).map(str), st.text(max_size=2)),
+        st.dictionaries(st.just("files"), st.one_of(st.none(), st.lists(st.integers()))),
+    ),
+    samples=st.integers(1, 30),
+    batch_size=st.integers(1, 5),
+)
+def test_every_sample_is_either_kept_or_run_whatever_the_ledger_says(
+    done: dict[str, dict[str, Any]], samples: int, batch_size: int
+) -> None:
+    class Credulous:
+        def keep(self, done: Mapping[int, list[Any]], batch_size: int) -> set[int]:
+            return set(done)
+
+        def write(self, batch: Batch) -> list[Any]:
+            raise NotImplementedError
+
+    plan = resume.plan(done, Credulous(), samples, batch_size)
+    run = {s for n in plan.batches for s in range(samples) if s // batch_size == n}
+    assert plan.kept + len(run) == samples
+    assert run, "no run is without figures"
 
 
 def test_result_arrays_refuse_outputs_of_changing_size(tmp_path: Path) -> None:
