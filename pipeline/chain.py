@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline import progress, record
+from pipeline import record
 from pipeline.errors import PipelineError
 from pipeline.record import Json
 
@@ -158,8 +158,8 @@ def listing(info: Path, folders: Sequence[Path], needs: Json | None) -> Listing:
     """Say how an info file stands together with the `folders` of what it lists.
 
     `needs` are the settings that tensors must have been made with; None means pictures, which come
-    from outside and have no record. What is unverified is said in a line each. Raises PipelineError
-    where a folder is refused, or is not the one any more that the info file was made of.
+    from outside and have no record. Raises PipelineError where a folder is refused, or is not the
+    one any more that the info file was made of.
     """
     listed = file(info)
     found = () if needs is None else tuple(folder(place, PREPROCESS, needs) for place in folders)
@@ -171,10 +171,7 @@ def listing(info: Path, folders: Sequence[Path], needs: Json | None) -> Listing:
                 f"{folders[0]} is not what it was when {info} was made: {_difference(then, now)}",
                 "run get_info.py again",
             )
-    whole = Listing(listed, found)
-    for doubt in whole.doubts:
-        progress.note(f"{doubt}, so it is taken as it is")
-    return whole
+    return Listing(listed, found)
 
 
 def facts(model: Standing, listed: Listing) -> Json:

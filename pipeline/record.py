@@ -10,6 +10,7 @@ record follows it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import itertools
@@ -151,6 +152,10 @@ def load(output: Path) -> Json | None:
         content = json.loads(_read(where))
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # so none was ever written
+            return None
+        raise
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA or not _is_sound(content):
@@ -291,15 +296,30 @@ def _unchanged(entry: Json) -> bool:
     return (path.is_file() or path.is_dir()) and fingerprint(path) == entry
 
 
-def _walk(folder: str, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield (relative name, status) of every file below `folder`, in a fixed order."""
+def _walk(
+    folder: str, prefix: str, above: tuple[tuple[int, int], ...] = ()
+) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield (relative name, status) of every file below `folder`, in a fixed order.
+
+    Links are followed, but for one that leads nowhere, to itself or to a folder that it lies in.
+    """
+    own = Path(folder).stat()
+    if (own.st_dev, own.st_ino) in above:
+        return
+    above += ((own.st_dev, own.st_ino),)
     with os.scandir(folder) as entries:
         ordered = sorted(entries, key=operator.attrgetter("name"))
     for entry in ordered:
-        if entry.is_file():
-            yield prefix + entry.name, entry.stat()
-        elif entry.is_dir():
-            yield from _walk(entry.path, f"{prefix}{entry.name}/")
+        try:
+            status = entry.stat()
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP):
+                continue
+            raise
+        if stat.S_ISREG(status.st_mode):
+            yield prefix + entry.name, status
+        elif stat.S_ISDIR(status.st_mode):
+            yield from _walk(entry.path, f"{prefix}{entry.name}/", above)
 
 
 def _command() -> list[str]:

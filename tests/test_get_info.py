@@ -208,6 +208,16 @@ def test_info_file_inside_the_folder_that_it_lists_is_refused_where_that_has_a_r
     assert "out.info would lie in the folder that it lists" in done.stderr
 
 
+def test_folder_whose_name_leaves_no_room_for_a_record_is_listed_unverified(
+    tmp_path: Path,
+) -> None:
+    name = "d" * 250
+    make_bins(tmp_path / name)
+    done = get_info(tmp_path, "bin", name, "out.info", "224", "224")
+    assert done.returncode == 0, done.stderr
+    assert "the folder has no record, so its content is unverified" in done.stdout
+
+
 def test_unexpected_size_is_remarked(tmp_path: Path) -> None:
     make_bins(tmp_path / "d", size=1000)
     done = get_info(tmp_path, "bin", "d", "out.info", "224", "224")

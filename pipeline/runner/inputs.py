@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import chain
+from pipeline import chain, progress
 from pipeline.chain import Listing
 from pipeline.engines import TensorInfo
 from pipeline.errors import PipelineError
@@ -114,11 +114,15 @@ def check_images(model: TensorInfo) -> None:
 def check_records(inputs: Inputs, model: TensorInfo) -> Listing:
     """Compare info file and tensors with their records; say how they stand.
 
-    Raises PipelineError where a folder's run did not end well, where it holds something else than
-    at that run's end or than when it was listed, and where it holds other tensors than the model's.
+    There is a line for each that is unverified. Raises PipelineError where a folder's run did not
+    end well, where it holds something else than at that run's end or than when it was listed, and
+    where it holds other tensors than the model's.
     """
     needs = {"dtype": model.dtype.name, "shape": list(model.shape[1:])}
-    return chain.listing(inputs.info, inputs.folders, None if inputs.images else needs)
+    found = chain.listing(inputs.info, inputs.folders, None if inputs.images else needs)
+    for doubt in found.doubts:
+        progress.note(f"{doubt}, so it is taken as it is")
+    return found
 
 
 def describe(model: TensorInfo) -> str:
