@@ -111,6 +111,7 @@ def _try_all(
     args: argparse.Namespace, seed: int, ground: Ground, tally: Tally, cannot_mount: str
 ) -> None:
     whole = args.kills >= WHOLE_FROM
+    whole = whole or any(s.costly and s.name in (args.stages or ()) for s in stages.ALL)
     chosen: tuple[Stage, ...] = stages.ALL if whole else stages.QUICK
     chosen = tuple(s for s in chosen if not args.stages or s.name in args.stages)
     mutations = 10 * args.kills if args.mutations is None else args.mutations

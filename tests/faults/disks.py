@@ -39,7 +39,7 @@ def file_limit(field: Field) -> None:
     """Run a stage that may not write files beyond a random size; then it may."""
     stage = field.stage()
     folder = field.ground.fresh(stage)
-    size = int(10 ** field.draw.uniform(1, 6))
+    size = int(10 ** field.draw.uniform(3.7, 6))  # what it says goes to a file as well
     ended = field.ground.run(stage, folder, before=system.with_file_size(size))
     problems = field.failed_well(FILE_LIMIT, stage, folder, ended)
     problems += field.again(stage, folder)

@@ -91,6 +91,11 @@ class Ground:
             environment["FAULT_LAYER"] = json.dumps({"under": str(self.root)} | spec)
         return Child([*stage.argv, *extra], folder, environment, before)
 
+    def keep_words(self, folder: Path, ended: Ended) -> None:
+        """Keep what a run said, for who looks into it later."""
+        with folder.with_name(f"{folder.name}.said").open("a") as file:
+            file.write(f"{ended.out}{ended.err}exit code {ended.code}\n")
+
     def run(self, stage: Stage, folder: Path, **how: Any) -> Ended:
         """Run the stage to its end."""
         return self.start(stage, folder, **how).end(self.limit_s(stage))

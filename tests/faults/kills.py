@@ -113,7 +113,8 @@ def _after(
     ended = child.end(limit_s, leave_s)
     if ended.hung:
         return [Problem("hung", f"{number.name} did not end it: {ended.last_line()}")]
-    if begun and "Traceback" in ended.err:
+    if begun and "Traceback" in ended.err and not _is_loading(ended):
+        field.ground.keep_words(folder, ended)
         return [Problem("wrong", f"{number.name}: a traceback: {ended.last_line()}")]
     return _check_next(field, stage, folder)
 
@@ -137,10 +138,15 @@ def _check_next(field: Field, stage: Stage, folder: Path) -> list[Problem]:
 def _check_interrupted(ended: Ended, begun: bool) -> list[Problem]:
     if ended.hung:
         return [Problem("hung", f"Ctrl-C did not end it in {HUNG_S:.0f} s: {ended.last_line()}")]
-    if not begun and ended.code in (-signal.SIGINT, 1):
-        return []  # the interpreter was still loading: nothing of the project could answer
+    if not begun and ended.code in (-signal.SIGINT, 1) and _is_loading(ended):
+        return []
     if ended.code != EXIT_INTERRUPTED:
         return [Problem("wrong", f"exit code {ended.code} after Ctrl-C: {ended.last_line()}")]
     if begun and "same command" not in ended.err:
         return [Problem("wrong", f"no word of how to go on: {ended.last_line()}")]
     return []
+
+
+def _is_loading(ended: Ended) -> bool:
+    """Say whether Python was still loading its own modules: nothing of the project can answer."""
+    return ", in enter" not in ended.err

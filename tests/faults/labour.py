@@ -13,7 +13,7 @@ from tests.faults.ground import Spec, Stage, see
 
 KILLED = "a worker killed"
 STOPPED = "a worker stopped for a while"
-CROWDED = "too little memory for the workers"
+CROWDED = "too little memory"
 BOUNDED = "a limit on the memory mapped"
 SLOW: Spec = {"delay_s": 0.01}
 _SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGTERM)
@@ -53,9 +53,12 @@ def _strike_worker(field: Field, fault: str, number: signal.Signals) -> None:
 
 
 def crowded(field: Field) -> None:
-    """Give many workers a memory in which some of them find no place."""
-    size = field.draw.randint(40 << 20, 500 << 20)
-    stage = _with_workers(field.stage("preprocess"), 16)
+    """Give a stage a memory in which its workers, or it alone, may find no place."""
+    whole = field.stage("preprocess", "benchmark text", "preprocess", "score", "benchmark npy")
+    stage = whole
+    if whole.name == "preprocess":
+        stage = _with_workers(whole, field.draw.choice((1, 2, 4, 16)))
+    size = field.draw.randint(40 << 20, (1 if stage is whole else 3) * 400 << 20)
     with system.memory(size) as join:
         if join is None:
             field.tally.leave_out(CROWDED, "this system lets nobody make a memory cgroup")
@@ -63,8 +66,8 @@ def crowded(field: Field) -> None:
         folder = field.ground.fresh(stage)
         ended = field.ground.run(stage, folder, before=join)
     problems = field.failed_well(CROWDED, stage, folder, ended, killed=True)
-    problems += field.again(field.stage("preprocess"), folder)
-    field.finish(CROWDED, stage, folder, problems)
+    problems += field.again(whole, folder)
+    field.finish(CROWDED, whole, folder, problems)
 
 
 def bounded(field: Field) -> None:

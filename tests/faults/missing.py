@@ -12,7 +12,7 @@ from tests.faults.stages import DUMPS, private
 VANISHED = "a file that vanishes midway"
 CUT = "a file that is cut off midway"
 REMOVED = "the output removed midway"
-SLOW: Spec = {"delay_s": 0.004}
+SLOW: Spec = {"delay_s": 0.015}
 _VICTIMS = {
     "preprocess": ("images",),
     "info": ("prep",),
