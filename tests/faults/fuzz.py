@@ -87,9 +87,12 @@ def inputs_of(parser: Parser, seed: int, start: int, stop: int) -> Iterator[tupl
 def run(parser: Parser, inputs: int, seed: int) -> Row:
     """Try `inputs` inputs, in processes of their own; one that dies is followed by another."""
     row = Row(parser.name)
-    with mmap.mmap(-1, 16 + fuzz_bytes.MOST_BYTES * 2) as current:
+    with (
+        tempfile.TemporaryDirectory(prefix="fuzz.", dir=_memory()) as folder,
+        mmap.mmap(-1, 16 + fuzz_bytes.MOST_BYTES) as current,
+    ):
         while row.inputs < inputs:
-            died = _in_child(parser, row, inputs, seed, current)
+            died = _in_child(parser, row, inputs, seed, Path(folder), current)
             if died:
                 index = int.from_bytes(current[:8], "little")
                 size = int.from_bytes(current[8:16], "little")
@@ -103,7 +106,9 @@ def run(parser: Parser, inputs: int, seed: int) -> Row:
     return row
 
 
-def _in_child(parser: Parser, row: Row, inputs: int, seed: int, current: mmap.mmap) -> int:
+def _in_child(
+    parser: Parser, row: Row, inputs: int, seed: int, folder: Path, current: mmap.mmap
+) -> int:
     """Let a child go on from `row.inputs` and add to `row`; return how it died, 0 for well."""
     reader, writer = os.pipe()
     child = os.fork()
@@ -111,8 +116,8 @@ def _in_child(parser: Parser, row: Row, inputs: int, seed: int, current: mmap.mm
         os.close(reader)
         code = 1
         try:
-            with os.fdopen(writer, "w") as out, tempfile.TemporaryDirectory(dir=_memory()) as place:
-                _work(parser, row.inputs, inputs, seed, Path(place), current, out)
+            with os.fdopen(writer, "w") as out:
+                _work(parser, row.inputs, inputs, seed, folder, current, out)
             code = 0
         except BaseException:
             traceback.print_exc()
