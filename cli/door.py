@@ -182,8 +182,14 @@ def enter(
     parser: Parser,
     call: Callable[[argparse.Namespace], Verdict],
     argv: Sequence[str] | None = None,
+    *,
+    last: bool = False,
 ) -> int:
-    """Parse the arguments, make the one call, print its verdict; return the exit code."""
+    """Parse the arguments, make the one call, print its verdict; return the exit code.
+
+    With the process's own arguments, or with `last`, nothing follows but the end of the process; an
+    interrupt then ends it right here.
+    """
     with interrupts.Interrupts() as asked_to_end, _own_modules_only():
         try:
             mend_streams()
@@ -193,6 +199,8 @@ def enter(
         finally:
             asked_to_end.leave()
             _empty_streams()
+            if asked_to_end.told and (last or argv is None):
+                asked_to_end.end()
 
 
 def _enter(
@@ -215,7 +223,7 @@ def _enter(
         return EXIT_GOOD if verdict.good else EXIT_FAILED
     except (KeyboardInterrupt, Exception) as error:
         if asked_to_end.caused(error):
-            asked_to_end.leave()
+            asked_to_end.leave(told=True)
             how = "what is done is kept, the same command goes on from here"
             if isinstance(error, KeyboardInterrupt) and str(error):
                 how = f"{error}; {how}"  # how far it came, where the stage tells
@@ -312,11 +320,3 @@ def _empty_streams() -> None:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())
             os.close(null)
-
-
-def _say_interrupted() -> None:
-    with contextlib.suppress(OSError):
-        complain(f"{Path(sys.argv[0]).name}: error: interrupted")
-
-
-interrupts.tell_outside(_say_interrupted)

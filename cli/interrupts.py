@@ -8,8 +8,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from types import FrameType, TracebackType
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AT_ONCE_S = 1.0  # signals that come so soon one after another are one
@@ -29,6 +29,7 @@ class Interrupts:
         self.number: int = signal.SIGINT  # the one that was heard last
         self._heard_s = -AT_ONCE_S
         self._leaving = False
+        self.told = False
         self._process = os.getpid()
         self._before: dict[int, Any] = {}
         self._unraisable: Callable[[Any], Any] = sys.unraisablehook
@@ -79,9 +80,18 @@ class Interrupts:
             error = error.__cause__ or error.__context__
         return time.monotonic() - self._heard_s < AT_ONCE_S
 
-    def leave(self) -> None:
-        """Have every signal from here on end the process at once; all is done or told."""
+    def leave(self, told: bool = False) -> None:
+        """Have every signal from here on end the process at once; all is done, or `told`."""
         self._leaving = True
+        self.told = self.told or told
+
+    def end(self) -> NoReturn:
+        """End the process, all clean-up included, without taking the interpreter down.
+
+        With torch loaded that alone takes a second, to no purpose.
+        """
+        atexit._run_exitfuncs()
+        os._exit(self.code)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
@@ -108,21 +118,11 @@ class Interrupts:
 
 
 def _let_go() -> None:
-    """Let a signal end the interpreter as it shuts down; a handler would show a traceback."""
+    """Let the interpreter shut down in peace: the work is done, and a handler would be in the way.
+
+    SIGTERM still ends it, should that hang.
+    """
     for number in NUMBERS:
+        ends = number == signal.SIGTERM
         if signal.getsignal(number) not in (signal.SIG_IGN, None):
-            signal.signal(number, signal.SIG_DFL)
-
-
-def tell_outside(tell: Callable[[], None]) -> None:
-    """Have a KeyboardInterrupt outside of all blocks, as while modules load, told by `tell`."""
-    shown = sys.excepthook
-
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not issubclass(kind, KeyboardInterrupt):
-            shown(kind, error, trace)
-            return
-        tell()
-        os._exit(128 + signal.SIGINT)
-
-    sys.excepthook = hook
+            signal.signal(number, signal.SIG_DFL if ends else signal.SIG_IGN)

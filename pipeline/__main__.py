@@ -34,7 +34,7 @@ def sample(argv: list[str]) -> int:
         made = make_sample(args.folder, args.force)
         return door.Verdict(f"{made} in {time.perf_counter() - started:.1f} s -> {args.folder}")
 
-    return door.enter(parser, call, argv)
+    return door.enter(parser, call, argv, last=__name__ == "__main__")
 
 
 def current(argv: list[str]) -> int:
@@ -81,7 +81,7 @@ def summary(argv: list[str]) -> int:
         sizes = "1 batch size" if len(rows) == 1 else f"{len(rows)} batch sizes"
         return door.Verdict(f"{sizes}{without} -> {Path.cwd()}")
 
-    return door.enter(parser, call, argv)
+    return door.enter(parser, call, argv, last=__name__ == "__main__")
 
 
 def judge(argv: list[str]) -> int:
@@ -121,7 +121,7 @@ def judge(argv: list[str]) -> int:
         verdict = precision.judge_precision(args.model, args.int8, args.precision, gate, args.out)
         return door.Verdict(verdict.text, verdict.good)
 
-    return door.enter(parser, call, argv)
+    return door.enter(parser, call, argv, last=__name__ == "__main__")
 
 
 COMMANDS = {"sample": sample, "current": current, "summary": summary, "judge": judge}

@@ -77,7 +77,8 @@ def test_verdict_is_the_last_line_of_stdout_and_sets_the_exit_code(
     [
         (PipelineError("a.bin: too short", "make it again"), 1, "a.bin: too short; make it again"),
         (PipelineError("no\nnewline"), 1, "no\\nnewline"),
-        (KeyboardInterrupt(), 130, "interrupted"),
+        (KeyboardInterrupt(), 130, "error: interrupted; what is done is kept"),
+        (KeyboardInterrupt("3 of 5 done"), 130, "interrupted; 3 of 5 done; what is done is kept"),
         (OSError(errno.ENOSPC, "No space left on device", "x.bin"), 1, "x.bin; free some space"),
         (PermissionError(errno.EACCES, "Permission denied", "d"), 1, "d; check the permissions"),
         (ModuleNotFoundError("No module", name="torch"), 1, "'torch' is not installed"),
