@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
+import resource
 import signal
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -21,44 +25,60 @@ Result = TypeVar("Result")
 AHEAD = 2  # chunks per worker on their way, so that it never waits for the next one
 STOP_S = 5.0  # for a worker to end before it is killed
 
+# A library's bug ends a process by one of these. SIGPROF: the work's own limit of processor time.
+CRASHES = frozenset(
+    {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGPROF}
+)
+MOST_CRASHES = 10  # before anything has worked: then it is not the items
+
 # Each library would otherwise start as many threads per process as the machine has cores.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class _Task:
+    chunk: Any
+    alone: bool = False  # the first that its process has got, and of one item
 
 
 @dataclass
 class _Worker:
     process: BaseProcess
     connection: Connection
-    under_way: int = 0
+    under_way: deque[_Task] = field(default_factory=deque)
 
 
 def run_chunks(
-    work: Callable[[Chunk], Result], chunks: Iterable[Chunk], workers: int
-) -> Iterator[Result]:
+    work: Callable[[Chunk], Result],
+    chunks: Iterable[Chunk],
+    workers: int,
+    crashed: Callable[[Chunk, str], Result] | None = None,
+) -> Generator[Result, None, None]:
     """Yield `work(chunk)` for every chunk, as they get done, from `workers` fresh processes.
 
     `work` and the chunks cross by pickle; `work` belongs to a module that imports fast, since each
-    process imports it anew. An exception in `work` is raised here, a process that dies raises
-    PipelineError, and either way, as when the caller stops early, all processes are ended first.
+    process imports it anew. An exception in `work` is raised here, a process that dies or does not
+    start raises PipelineError, and either way, as when the caller stops early, all processes are
+    ended first.
+
+    With `crashed`, chunks are sequences, and a process that a bug in a library crashed is replaced.
+    What it has not answered is done again, item by item, so that a chunk may come back in parts.
+    For an item that crashes a fresh process as well, `crashed(chunk of that item, signal's name)`
+    makes the result.
     """
-    source = iter(chunks)
-    pool: list[_Worker] = []
+    pool = _Pool(work, chunks, crashed)
     try:
-        pool += _start(work, workers)
-        for worker in pool:
-            for _ in range(AHEAD):
-                _feed(worker, source)
-        while busy := {worker.connection: worker for worker in pool if worker.under_way}:
+        for _ in range(workers):
+            pool.start()
+        pool.feed()
+        while busy := pool.busy():
             for ready in wait(list(busy)):
-                worker = busy[ready]  # type: ignore[index]
-                result = _receive(worker)
-                _feed(worker, source)
-                yield result
-        for worker in pool:
-            worker.connection.close()  # the worker's cue to leave
-            worker.process.join(STOP_S)
+                yield from pool.take(busy[ready])  # type: ignore[index]
+                pool.feed()
+        pool.dismiss()
     finally:
-        _stop(pool)
+        pool.stop()
 
 
 def leave_if_orphaned() -> None:
@@ -68,22 +88,120 @@ def leave_if_orphaned() -> None:
         os._exit(1)
 
 
-def _start(work: Callable[[Any], Any], workers: int) -> Iterator[_Worker]:
-    # A new process inherits the environment and the signal mask. With SIGINT blocked, a Ctrl-C,
-    # which a terminal sends to all of them, reaches this process alone, and it ends the others.
+class _Pool:
+    """The processes, and the chunks that wait for them."""
+
+    def __init__(
+        self,
+        work: Callable[[Any], Any],
+        chunks: Iterable[Any],
+        crashed: Callable[[Any, str], Any] | None,
+    ) -> None:
+        self._work, self._source, self._crashed = work, iter(chunks), crashed
+        self._again: deque[_Task] = deque()
+        self._workers: list[_Worker] = []
+        self._answers = self._crashes = 0
+
+    def start(self) -> _Worker:
+        """Start one more process; PipelineError where the system has no room for it."""
+        context = multiprocessing.get_context("spawn")
+        try:
+            with _children_inherit():
+                here, there = context.Pipe()
+                process = context.Process(target=_serve, args=(there, self._work), daemon=True)
+                process.start()
+                there.close()
+                self._workers.append(_Worker(process, here))
+        except OSError as error:
+            raise PipelineError(
+                f"the worker process number {len(self._workers) + 1} cannot be started: "
+                f"{error.strerror}",
+                "try again with fewer --workers",
+            ) from error
+        return self._workers[-1]
+
+    def busy(self) -> dict[Connection, _Worker]:
+        return {worker.connection: worker for worker in self._workers if worker.under_way}
+
+    def feed(self) -> None:
+        """Let every process have something to do, and something to do next."""
+        for depth in range(AHEAD):  # the last ones are shared by all
+            for worker in self._workers:
+                if len(worker.under_way) <= depth and (task := self._next()):
+                    _send(worker, task)
+
+    def take(self, worker: _Worker) -> Iterator[Any]:
+        """Yield what there is of a worker: an answer, or what takes its place after a crash."""
+        try:
+            result, error = worker.connection.recv()
+        except (EOFError, ConnectionError):
+            yield from self._bury(worker)
+            return
+        worker.under_way.popleft()
+        if error is not None:
+            raise error
+        self._answers += 1
+        yield result
+
+    def dismiss(self) -> None:
+        """Let all processes leave."""
+        for worker in self._workers:
+            worker.connection.close()  # the worker's cue
+            worker.process.join(STOP_S)
+
+    def stop(self) -> None:
+        """End all processes at once."""
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join(STOP_S)
+            worker.connection.close()
+
+    def _next(self) -> _Task | None:
+        if self._again:
+            return self._again.popleft()
+        for chunk in self._source:
+            return _Task(chunk)
+        return None
+
+    def _bury(self, worker: _Worker) -> Iterator[Any]:
+        """Put a fresh process in the place of one that crashed; raise where another end was it."""
+        worker.process.join(STOP_S)
+        code = worker.process.exitcode or 0
+        if self._crashed is None or -code not in CRASHES:
+            raise _death(worker)
+        self._workers.remove(worker)
+        worker.connection.close()
+        suspect, *others = worker.under_way
+        self._again.extend(others)
+        fresh = self.start()
+        if len(suspect.chunk) > 1:
+            singles = [suspect.chunk[at : at + 1] for at in range(len(suspect.chunk))]
+            self._again.extendleft(_Task(single) for single in reversed(singles))
+        elif suspect.alone or -code == signal.SIGPROF:
+            self._crashes += 1
+            if self._crashes >= MOST_CRASHES and not self._answers:
+                raise _death(worker)
+            yield self._crashed(suspect.chunk, signal.Signals(-code).name)
+        else:
+            # What came before it may have left the process damaged.
+            _send(fresh, _Task(suspect.chunk, alone=True))
+
+
+@contextlib.contextmanager
+def _children_inherit() -> Iterator[None]:
+    """Let a process that the block starts have one thread per library, and be deaf to Ctrl-C.
+
+    A terminal sends Ctrl-C to all of them. With SIGINT blocked it reaches this process alone, which
+    ends the others.
+    """
     # The tracker has to run before that: starting it would lift the block again.
-    context = multiprocessing.get_context("spawn")
     resource_tracker.ensure_running()
     before = dict(os.environ)
-    os.environ.update(ONE_THREAD)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        for _ in range(workers):
-            here, there = context.Pipe()
-            process = context.Process(target=_serve, args=(there, work), daemon=True)
-            process.start()
-            there.close()
-            yield _Worker(process, here)
+        os.environ.update(ONE_THREAD)
+        yield
     finally:
         for name in ONE_THREAD:
             os.environ.pop(name)
@@ -94,6 +212,10 @@ def _start(work: Callable[[Any], Any], workers: int) -> Iterator[_Worker]:
 
 def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
     """Answer chunks until the parent closes its end or is gone."""
+    _end_with_parent()
+    # A crash is told by the parent; the memory of this process need not fill the user's folder.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    _silence()
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
             chunk = connection.recv()
@@ -105,49 +227,42 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
             connection.send(answer)
 
 
-def _feed(worker: _Worker, source: Iterator[Any]) -> None:
-    for chunk in source:
-        try:
-            worker.connection.send(chunk)
-        except ConnectionError:
-            raise _death(worker) from None
-        worker.under_way += 1
-        return
+def _silence() -> None:
+    """Let nothing that this process prints be seen: libraries complain of damaged files so."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    os.close(null)
 
 
-def _receive(worker: _Worker) -> Any:
-    try:
-        result, error = worker.connection.recv()
-    except (EOFError, ConnectionError):
-        raise _death(worker) from None
-    worker.under_way -= 1
-    if error is not None:
-        raise error
-    return result
+def _end_with_parent() -> None:
+    """Have the kernel kill this process as soon as its parent has ended. Source: prctl(2)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    leave_if_orphaned()
+
+
+def _send(worker: _Worker, task: _Task) -> None:
+    worker.under_way.append(task)
+    # Where the process has died, waiting for its answer tells.
+    with contextlib.suppress(ConnectionError):
+        worker.connection.send(task.chunk)
 
 
 def _death(worker: _Worker) -> PipelineError:
-    worker.process.join(STOP_S)
     code = worker.process.exitcode
-    if code is not None and code < 0:
+    number = worker.process.pid
+    if code is None:
+        return PipelineError(f"worker process {number} does not answer", "try again")
+    if code >= 0:
+        how = f"ended by itself with code {code}"
+    else:
         try:
             how = f"was killed by {signal.Signals(-code).name}"
         except ValueError:
             how = f"was killed by signal {-code}"
+    if -code in CRASHES:
+        hint = "its libraries may not fit this machine: make the environment anew"
     else:
-        how = f"ended by itself with code {code}"
-    return PipelineError(
-        f"a worker process {how}",
-        "often the memory is too small: try again with fewer --workers",
-    )
-
-
-def _stop(pool: list[_Worker]) -> None:
-    for worker in pool:
-        worker.process.terminate()
-    for worker in pool:
-        worker.process.join(STOP_S)
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
-        worker.connection.close()
+        hint = "often the memory is too small: try again with fewer --workers"
+    return PipelineError(f"worker process {number} {how}", hint)
