@@ -5,7 +5,12 @@ from __future__ import annotations
 import math
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
+
+_MEMINFO = Path("/proc/meminfo")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 def usable_cores() -> int:
@@ -19,6 +24,16 @@ def usable_cores() -> int:
         cores = os.cpu_count() or 1
     quota = _cgroup_quota()
     return max(1, min(cores, math.ceil(quota)) if quota else cores)
+
+
+def available_memory() -> int | None:
+    """Return how many bytes of memory processes may still take, or None where nothing tells.
+
+    What the kernel can free at once counts as available. Sources: proc(5), `MemAvailable`; the
+    kernel's cgroup v2 `memory.max`, `memory.high` and `memory.current` and v1
+    `memory.limit_in_bytes` and `memory.usage_in_bytes`, of this process's group and those above it.
+    """
+    return min([*_system_memory(), *_cgroup_memory()], default=None)
 
 
 def processor() -> str:
@@ -64,3 +79,55 @@ def _cgroup_quota() -> float | None:
         return quota_us / period_us if quota_us > 0 and period_us > 0 else None
     except (OSError, ValueError):
         return None
+
+
+def _system_memory() -> Iterator[int]:
+    try:
+        lines = _MEMINFO.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            yield int(line.split()[1]) * 1024
+
+
+def _cgroup_memory() -> Iterator[int]:
+    """Yield what each memory limit above this process leaves."""
+    try:
+        lines = _OWN_CGROUPS.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers == "":
+            root, limits = _CGROUPS, ["memory.max", "memory.high"]
+            usage, idle = "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            root, limits = _CGROUPS / "memory", ["memory.limit_in_bytes"]
+            usage, idle = "memory.usage_in_bytes", "total_inactive_file"
+        else:
+            continue
+        # Within a container the group's path may be that outside of it, which is not there.
+        own = root / group.lstrip("/")
+        for folder in (own, *own.parents):
+            used = _number(folder / usage)
+            for limit in (_number(folder / name) for name in limits):
+                if limit is not None and used is not None:
+                    yield max(0, limit - used + _entry(folder / "memory.stat", idle))
+            if folder == root:
+                break
+
+
+def _number(file: Path) -> int | None:
+    """Return the number in a file, or None where there is none, as in `max`."""
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _entry(file: Path, name: str) -> int:
+    try:
+        return int(dict(map(str.split, file.read_text().splitlines()))[name])
+    except (OSError, ValueError, KeyError):
+        return 0

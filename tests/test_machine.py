@@ -51,3 +51,62 @@ def test_progress_off_a_terminal_is_a_line_every_ten_seconds(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 5
     assert lines[0] == "images: 19 of 100 images, 1.9/s, 43 s left"
+
+
+def pretend(folder: Path, monkeypatch: pytest.MonkeyPatch, groups: str, **files: str) -> None:
+    """Let the kernel's files be those given, with `__` in the place of a slash."""
+    (folder / "meminfo").write_text("MemTotal: 9 kB\nMemFree: 1 kB\nMemAvailable: 8000 kB\n")
+    (folder / "groups").write_text(groups)
+    for name, content in files.items():
+        path = folder / "cgroup" / name.replace("__", "/").replace("_of", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    monkeypatch.setattr(machine, "_MEMINFO", folder / "meminfo")
+    monkeypatch.setattr(machine, "_OWN_CGROUPS", folder / "groups")
+    monkeypatch.setattr(machine, "_CGROUPS", folder / "cgroup")
+
+
+def test_available_memory_is_what_the_system_has_without_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(tmp_path, monkeypatch, "0::/\n", memory_ofmax="max\n", memory_ofcurrent="5\n")
+    assert machine.available_memory() == 8000 * 1024
+    monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "missing")
+    assert machine.available_memory() is None
+
+
+def test_available_memory_is_what_the_tightest_cgroup_above_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(
+        tmp_path,
+        monkeypatch,
+        "0::/user/shell\n",
+        user__memory_ofmax="5000000\n",
+        user__memory_ofcurrent="3000000\n",
+        user__memory_ofstat="anon 2000000\ninactive_file 400000\n",
+        user__shell__memory_ofmax="max\n",
+        user__shell__memory_ofhigh="4000000\n",
+        user__shell__memory_ofcurrent="1000000\n",
+    )
+    assert machine.available_memory() == 2_400_000
+
+
+def test_available_memory_knows_the_first_version_of_cgroups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(
+        tmp_path,
+        monkeypatch,
+        "5:cpu,cpuacct:/a\n4:memory:/outside/of/the/container\n0::/\n",
+        memory__memory_oflimit_in_bytes="1000000\n",
+        memory__memory_ofusage_in_bytes="1500000\n",
+        memory__memory_ofstat="total_inactive_file 700000\n",
+    )
+    assert machine.available_memory() == 200_000
+
+
+def test_available_memory_of_this_machine_is_no_more_than_it_has() -> None:
+    free = machine.available_memory()
+    assert free is not None
+    assert 0 < free <= int(Path("/proc/meminfo").read_text().split()[1]) * 1024
