@@ -5,6 +5,8 @@ Each picture becomes one file <name before the first dot>.bin in the output fold
 x 224, exactly as torchvision's Resize(256), CenterCrop(224), ToTensor and Normalize give it. The
 image folder is flat, as the guide has it, or has one sub-folder per class; then the labels, the
 positions of the sorted class names, are written as well, to val_label.txt in the output folder.
+Links are followed. After a run that was cut short, or once images have changed, the same command
+makes what is missing and keeps the rest.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ import argparse
 import sys
 
 from cli import door
-from pipeline.machine import usable_cores
 
 SHOWN = 20  # refused images named on the screen; the record has them all
 
@@ -28,9 +29,9 @@ def build_parser() -> door.Parser:
     parser.add_argument(
         "--workers",
         type=door.whole_number(1, 1024),
-        default=usable_cores(),
         metavar="N",
-        help="processes, each with one thread; one per usable core unless given",
+        help="processes, each with one thread; one per usable core unless given, or fewer where "
+        "the memory is small",
     )
     parser.add_argument(
         "--limit",
@@ -47,6 +48,9 @@ def build_parser() -> door.Parser:
         help="float32: normalised, 602,112 bytes; uint8: the cropped pixels, 224 x 224 x 3, "
         "150,528 bytes, for a model that normalises itself",
     )
+    parser.add_argument(
+        "--force", action="store_true", help="make all files anew, those of earlier runs as well"
+    )
     return parser
 
 
@@ -55,7 +59,9 @@ def call(args: argparse.Namespace) -> door.Verdict:
     from pipeline import record
     from pipeline.prepare import prepare_folder
 
-    made = prepare_folder(args.source, args.target, args.workers, args.limit, args.dtype)
+    made = prepare_folder(
+        args.source, args.target, args.workers, args.limit, args.dtype, args.force
+    )
     for path, reason in made.refused[:SHOWN]:
         door.complain(f"refused: {path} {reason}")
     if len(made.refused) > SHOWN:
@@ -64,11 +70,15 @@ def call(args: argparse.Namespace) -> door.Verdict:
         door.complain(f"refused: {left} more, all of them in {where}")
     total = made.done + len(made.refused)
     text = f"{made.done} of {total} images prepared"
+    if made.kept:
+        text += f" ({made.kept} kept from before)"
     if made.refused:
         text += f", {len(made.refused)} refused"
     if made.passed_over:
         text += f", {made.passed_over} other files passed over"
-    text += f", {args.dtype}, in {made.seconds:.1f} s ({total / made.seconds:.0f} images/s)"
+    text += f", {args.dtype}, in {made.seconds:.1f} s"
+    if worked := total - made.kept:
+        text += f" ({worked / made.seconds:.0f} images/s)"
     text += f" -> {args.target}"
     if made.labels:
         text += f", labels in {made.labels}"

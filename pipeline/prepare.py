@@ -4,182 +4,272 @@ Every image becomes one file `<name before the first dot>.bin` in the target fol
 224, 224), 602,112 bytes, normalised; or uint8 (224, 224, 3), 150,528 bytes, resized and cropped
 only. A file gets its name when it is whole. The folder's record lists the files that this stage
 made there, so that a later run can tell its own old files from those of somebody else.
+
+The folder's ledger has each output with the size and time of its image and its own. A later run
+with the same settings, code and packages keeps what is still as it was and makes the rest, be it
+after a run that was cut short or after images were added, changed or removed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from pipeline import places, progress, record, workers
+from pipeline import (
+    atomic,
+    ledger,
+    machine,
+    places,
+    prepare_target,
+    prepare_worker,
+    progress,
+    record,
+    workers,
+)
 from pipeline.errors import PipelineError
 from pipeline.imagenet import CROP, MEAN, RESIZE, STD
 from pipeline.imagenet.folder import ImageItem, ImageSet, find_images
-from pipeline.imagenet.labels import write_labels
+from pipeline.imagenet.labels import label_text
+from pipeline.prepare_target import LABEL_FILE, STAGE
 
-STAGE = "preprocess"
-LABEL_FILE = "val_label.txt"
 DTYPES = ("float32", "uint8")
 BYTES = {"float32": 3 * CROP * CROP * 4, "uint8": 3 * CROP * CROP}
 CHUNK = 32  # images handed to a worker at a time
-UNFINISHED = ".preprocess-{}.partial"  # with the worker's process number
-
-Chunk = list[tuple[str, str]]  # image, name of its output
+WORKER_BYTES = 256 << 20  # one process with its libraries, at work on a picture of 20 megapixels
+_PACKAGES = ("numpy", "Pillow", "opencv-python-headless", "simplejpeg")
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run did: `refused` has each image that has no output, with the reason."""
+    """What a run did: `refused` has each image that has no output, with the reason.
+
+    `done` counts all images that have one, `kept` those of them that earlier runs have made;
+    `seconds` are those of this run.
+    """
 
     done: int
+    kept: int
     refused: tuple[tuple[str, str], ...]
     passed_over: int
     labels: Path | None
     seconds: float
 
 
-def prepare_folder(
-    source: Path, target: Path, processes: int, limit: int | None = None, dtype: str = "float32"
-) -> Prepared:
-    """Prepare the images of `source` into `target` with that many processes.
+@dataclass
+class _Tally:
+    """How far a run is: each image is done, refused or not done."""
 
-    Raises PipelineError where the folders are unfit or a worker dies; an image that cannot be
-    decoded is no such error, but counted and named in the record, which then is not `good`.
+    images: ImageSet
+    kept: int = 0
+    made: int = 0
+    reasons: dict[str, str] = field(default_factory=dict)  # by the names of the missing outputs
+
+    @property
+    def done(self) -> int:
+        return self.kept + self.made
+
+    def counts(self) -> record.Json:
+        given = len(self.images.items)
+        return {
+            "given": given,
+            "done": self.done,
+            "kept": self.kept,
+            "refused": len(self.reasons),
+            "not_done": given - self.done - len(self.reasons),
+            "passed_over": self.images.passed_over,
+        }
+
+    def refused(self) -> Iterator[tuple[str, str]]:
+        """Yield each refused image with the reason, in the order of the images."""
+        for item in self.images.items:
+            if _output_of(item) in self.reasons:
+                yield str(item.path), self.reasons[_output_of(item)]
+
+    def __str__(self) -> str:
+        text = f"{self.done} of {len(self.images.items)} images are prepared"
+        return f"{text}, {len(self.reasons)} refused" if self.reasons else text
+
+
+def prepare_folder(
+    source: Path,
+    target: Path,
+    processes: int | None,
+    limit: int | None = None,
+    dtype: str = "float32",
+    force: bool = False,
+) -> Prepared:
+    """Prepare the images of `source` into `target`, with that many processes or one per core.
+
+    What earlier runs have finished is kept, unless `force` is given. Raises PipelineError where the
+    folders are unfit, the memory is too small or a worker dies; an image that cannot be decoded is
+    no such error, but counted and named in the record, which then is not `good`.
     """
     started = time.perf_counter()
-    _refuse_nested(source, target)
+    prepare_target.refuse_nested(source, target)
     images = find_images(source, limit)
-    labels = target / LABEL_FILE if images.classes else None
-    planned = [f"{item.stem}.bin" for item in images.items] + ([LABEL_FILE] if labels else [])
-    stale = _stale_files(target, planned)
+    processes = fitting(processes, len(images.items))
+    labels = label_text(_labelled(images)) if images.classes else None
+    planned = [_output_of(item) for item in images.items] + ([LABEL_FILE] if labels else [])
+    stale = prepare_target.stale_files(target, planned)
     places.make_folder(target)
+    tally = _Tally(images)
+    settings = _settings(dtype)
     run = record.Run(
         STAGE,
         [source],
         [target],
-        _settings(dtype, limit),
-        packages=["numpy", "Pillow", "opencv-python-headless", "simplejpeg"],
+        settings | {"limit": limit},
+        packages=_PACKAGES,
+        counts=tally.counts(),
         details={"files": planned + stale},
     )
     with record.keeping(run):
+        session = {
+            "stage": STAGE,
+            "source": str(source.resolve()),
+            "settings": settings,
+            "code_sha256": record.code_digest(),
+            "versions": run.identified()["versions"],
+        }
+        if force:
+            ledger.remove(target)
         try:
-            _remove(target, stale)
-            refused = _run(images, target, min(processes, len(images.items)), dtype)
+            with _telling_progress(target, tally):
+                prepare_target.clear(target, stale)
+                with ledger.Ledger(target, session) as book:
+                    _fill(book, source, target, tally, processes, dtype)
+                    if labels:
+                        atomic.write_text(target / LABEL_FILE, labels)
+                    prepare_target.check_all_there(target, planned, tally.reasons)
+                    seconds = time.perf_counter() - started
+                    book.sync()
         finally:
-            _remove(target, [path.name for path in target.glob(UNFINISHED.format("*"))])
-        if labels:
-            write_labels(labels, _labelled(images))
-        lost = {f"{item.stem}.bin" for item in images.items if str(item.path) in refused}
-        done = len(images.items) - len(refused)
-        run.details = {
-            "files": [name for name in planned if name not in lost],
-            "refused": [{"path": path, "reason": reason} for path, reason in refused.items()],
-            "classes": list(images.classes),
-        }
-        run.counts = {
-            "given": len(images.items),
-            "done": done,
-            "refused": len(refused),
-            "passed_over": images.passed_over,
-        }
-        run.good = not refused
-        run.verdict = f"{done} of {len(images.items)} images prepared"
-    seconds = time.perf_counter() - started
-    return Prepared(done, tuple(refused.items()), images.passed_over, labels, seconds)
+            run.counts = tally.counts()
+            run.details |= {
+                "refused": [{"path": path, "reason": why} for path, why in tally.refused()],
+                "classes": list(images.classes),
+            }
+        run.details["files"] = [name for name in planned if name not in tally.reasons]
+        run.good = not tally.reasons
+        run.verdict = f"{tally.done} of {len(images.items)} images prepared"
+        run.timings_s = {"prepare": round(seconds, 3)}
+    where = target / LABEL_FILE if labels else None
+    refused = tuple(tally.refused())
+    return Prepared(tally.done, tally.kept, refused, images.passed_over, where, seconds)
 
 
-def _run(images: ImageSet, target: Path, processes: int, dtype: str) -> dict[str, str]:
-    """Prepare all images; return the refused ones in their order, each with the reason."""
-    total = len(images.items)
-    done = 0
-    reasons: dict[str, str] = {}
-    work = partial(_prepare_chunk, str(target), dtype)
-    with progress.track("preprocess", total, "images") as update:
-        for count, refused in workers.run_chunks(work, _chunks(images.items, processes), processes):
-            done += count
-            reasons.update(refused)
-            update(done)
-    if done != total:
-        raise PipelineError(f"{total} images were given and {done} accounted for")
-    return {str(i.path): reasons[str(i.path)] for i in images.items if str(i.path) in reasons}
+def fitting(processes: int | None, images: int) -> int:
+    """Return how many processes to start: as many as are asked for, and no more than images.
 
-
-def _prepare_chunk(target: str, dtype: str, chunk: Chunk) -> tuple[int, dict[str, str]]:
-    """Prepare one chunk, within a worker; return how many images it had, and the refused ones."""
-    from pipeline.imagenet import transform
-
-    make = transform.prepare if dtype == "float32" else transform.prepare_pixels
-    unfinished = os.path.join(target, UNFINISHED.format(os.getpid()))  # noqa: PTH118
-    refused: dict[str, str] = {}
-    for image, name in chunk:
-        workers.leave_if_orphaned()
-        output = os.path.join(target, name)  # noqa: PTH118
-        try:
-            values = make(Path(image))
-        except PipelineError as error:
-            refused[image] = error.what.removeprefix(f"{image} ")
-            Path(output).unlink(missing_ok=True)  # an earlier run's; it is not of this image
-            continue
-        _write(unfinished, output, values.data.cast("B"))
-    return len(chunk), refused
-
-
-def _write(unfinished: str, output: str, data: memoryview) -> None:
-    """Write `data` and give it its name. Plain calls: there may be 50,000 of these files."""
-    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    try:
-        while data:
-            data = data[os.write(handle, data) :]
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, output) from error
-    finally:
-        os.close(handle)
-    os.replace(unfinished, output)  # noqa: PTH105
-
-
-def _chunks(items: Sequence[ImageItem], processes: int) -> Iterator[Chunk]:
-    """Yield chunks small enough that all processes get several and end at about the same time."""
-    size = max(1, min(CHUNK, len(items) // (8 * processes)))
-    for start in range(0, len(items), size):
-        yield [(str(item.path), f"{item.stem}.bin") for item in items[start : start + size]]
-
-
-def _stale_files(target: Path, planned: Sequence[str]) -> list[str]:
-    """Return what an earlier run left in `target` and this one does not make again.
-
-    Raises PipelineError where `target` holds files of others that would pass for outputs.
+    Where none are asked for, it is one for each usable core, but no more than there is memory for.
+    Raises PipelineError where those asked for do not fit.
     """
-    if not target.exists():
-        return []
-    if not target.is_dir():
-        raise PipelineError(f"{target} is no folder", "name another one for the outputs")
-    known = record.load(target)
-    ours: set[str] = set()
-    if known is not None and known.get("stage") == STAGE:
-        ours = set(known.get("details", {}).get("files", ()))
-    names = {entry.name for entry in os.scandir(target)}
-    kept = {name for name in names if name.endswith(".bin") or name == LABEL_FILE}
-    foreign = kept - ours - {name for name in planned if name != LABEL_FILE}
-    if foreign:
-        others = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+    wanted = min(processes or machine.usable_cores(), images)
+    free = machine.available_memory()
+    most = wanted if free is None else max(1, free // WORKER_BYTES)
+    if wanted <= most:
+        return wanted
+    assert free is not None
+    if processes is not None:
         raise PipelineError(
-            f"{target} holds {min(foreign)}{others}, which this program did not make",
-            "choose another folder, or remove them",
+            f"{wanted} workers need {_mb(wanted * WORKER_BYTES)} of memory, "
+            f"{_mb(WORKER_BYTES)} each, and {_mb(free)} are free",
+            f"give --workers {most} or fewer",
         )
-    return sorted((kept & ours) - set(planned))
+    progress.note(
+        f"preprocess: {most} workers instead of {wanted}, for {_mb(free)} of memory are free"
+    )
+    return most
 
 
-def _refuse_nested(source: Path, target: Path) -> None:
-    inner, outer = target.resolve(), source.resolve()
-    if inner == outer or outer in inner.parents:
-        raise PipelineError(
-            f"the output folder {target} lies in the image folder {source}",
-            "name one outside of it",
-        )
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"
+
+
+def _fill(
+    book: ledger.Ledger, source: Path, target: Path, tally: _Tally, processes: int, dtype: str
+) -> None:
+    """Prepare what is not done yet; note in the ledger what gets done, and count it."""
+    items = tally.images.items
+    todo = [item for item in items if not _is_kept(book.done, source, target, item)]
+    tally.kept = len(items) - len(todo)
+    by_name = {_output_of(item): item for item in todo}
+    processes = min(processes, len(todo))
+    results = workers.run_chunks(
+        partial(prepare_worker.prepare_chunk, str(target), dtype),
+        _chunks(todo, processes),
+        processes,
+        partial(prepare_worker.give_up, str(target)),
+    )
+    with (
+        progress.track("preprocess", len(todo), "images") as update,
+        prepare_target.clearing(target),
+        contextlib.closing(results),
+    ):
+        for answer in results:
+            if answer.refused and not source.is_dir():
+                raise PipelineError(
+                    f"{source} has vanished while its images were read", "bring it back"
+                )
+            for name, image, output in answer.made:
+                key = _within(source, by_name[name])
+                book.add(name, image=key, source=image, output=output)
+                tally.made += 1
+            tally.reasons.update(answer.refused)
+            update(tally.made + len(tally.reasons))
+
+
+def _is_kept(done: dict[str, record.Json], source: Path, target: Path, item: ImageItem) -> bool:
+    """Say whether an earlier run has made the output of `item`, of the image as it is now."""
+    name = _output_of(item)
+    facts = done.get(name)
+    if facts is None or facts.get("image") != _within(source, item):
+        return False
+    try:
+        image, output = os.stat(item.path), os.lstat(os.path.join(target, name))  # noqa: PTH116, PTH118
+    except OSError:
+        return False
+    status_of = prepare_worker.status_of
+    return facts.get("source") == status_of(image) and facts.get("output") == status_of(output)
+
+
+def _chunks(items: Sequence[ImageItem], processes: int) -> Iterator[prepare_worker.Chunk]:
+    """Yield chunks small enough that all processes get several and end at about the same time."""
+    size = max(1, min(CHUNK, len(items) // (8 * max(1, processes))))
+    for start in range(0, len(items), size):
+        yield [(str(item.path), _output_of(item)) for item in items[start : start + size]]
+
+
+def _output_of(item: ImageItem) -> str:
+    return f"{item.stem}.bin"
+
+
+def _within(source: Path, item: ImageItem) -> str:
+    """Return where an image lies in its folder."""
+    return str(item.path).removeprefix(os.path.join(source, ""))  # noqa: PTH118
+
+
+@contextlib.contextmanager
+def _telling_progress(target: Path, tally: _Tally) -> Iterator[None]:
+    """Let an error that ends the block say how far the work has come."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(str(tally)) from error
+    except PipelineError as error:
+        raise PipelineError(f"{error.what} ({tally})", error.hint) from error
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not target.is_dir():
+            raise PipelineError(
+                f"{target} was removed while it was filled", "run the same command again"
+            ) from error
+        where = os.fsdecode(error.filename) if error.filename else str(target)
+        raise OSError(error.errno, error.strerror, f"{where} ({tally})") from error
 
 
 def _labelled(images: ImageSet) -> Iterator[tuple[str, int]]:
@@ -188,12 +278,7 @@ def _labelled(images: ImageSet) -> Iterator[tuple[str, int]]:
             yield item.path.name, item.label
 
 
-def _remove(folder: Path, names: Sequence[str]) -> None:
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
-
-
-def _settings(dtype: str, limit: int | None) -> record.Json:
+def _settings(dtype: str) -> record.Json:
     return {
         "dtype": dtype,
         "shape": [3, CROP, CROP] if dtype == "float32" else [CROP, CROP, 3],
@@ -202,5 +287,4 @@ def _settings(dtype: str, limit: int | None) -> record.Json:
         "mean": list(MEAN) if dtype == "float32" else None,
         "std": list(STD) if dtype == "float32" else None,
         "pass_order": "horizontal first",
-        "limit": limit,
     }

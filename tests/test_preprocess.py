@@ -3,59 +3,36 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import resource
 import signal
 import subprocess
 import sys
-import time
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from torchvision import datasets, transforms
+from torchvision import datasets
 
-from pipeline import record, workers
-from pipeline.errors import PipelineError
-from pipeline.imagenet import CROP, MEAN, RESIZE, STD
+from pipeline import record
 from pipeline.imagenet.folder import EXTENSIONS, find_images
 from pipeline.imagenet.labels import read_labels
-from tests.images import jpeg, noise, photo, write_broken_pictures, write_odd_pictures
-
-SCRIPT = Path(__file__).resolve().parent.parent / "vovnet_torch_preprocess.py"
-CROPPED = transforms.Compose([transforms.Resize(RESIZE), transforms.CenterCrop(CROP)])
-REFERENCE = transforms.Compose([CROPPED, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
-
-
-def preprocess(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-
-
-def rgb(path: Path) -> Image.Image:
-    with warnings.catch_warnings(), Image.open(path) as image:
-        warnings.simplefilter("ignore")
-        return image.convert("RGB")
-
-
-def write_pictures(folder: Path, names: str) -> None:
-    for number, name in enumerate(names.split()):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(jpeg(noise(40, 30, number)))
-
-
-def outputs(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def load(folder: Path) -> record.Json:
-    content = record.load(folder)
-    assert content is not None
-    return content
+from tests.images import photo, write_broken_pictures, write_odd_pictures
+from tests.preprocessing import (
+    CROPPED,
+    MANY,
+    REFERENCE,
+    SCRIPT,
+    load,
+    members,
+    outputs,
+    preprocess,
+    rgb,
+    start_slow_run,
+    wait_for,
+    working,
+    write_pictures,
+)
 
 
 def test_flat_folder_of_odd_pictures_becomes_torchvisions_tensors(tmp_path: Path) -> None:
@@ -78,7 +55,9 @@ def test_flat_folder_of_odd_pictures_becomes_torchvisions_tensors(tmp_path: Path
     assert content["counts"] == {
         "given": len(paths),
         "done": len(paths),
+        "kept": 0,
         "refused": 0,
+        "not_done": 0,
         "passed_over": 1,
     }
     assert sorted(content["details"]["files"]) == sorted(made)
@@ -155,7 +134,14 @@ def test_undecodable_images_are_named_and_the_good_ones_are_there(tmp_path: Path
     assert set(outputs(tmp_path / "out")) == {"a.bin", "b.bin", "z.bin"}
     content = load(tmp_path / "out")
     assert (content["status"], content["good"]) == ("complete", False)
-    assert content["counts"] == {"given": 12, "done": 3, "refused": 9, "passed_over": 0}
+    assert content["counts"] == {
+        "given": 12,
+        "done": 3,
+        "kept": 0,
+        "refused": 9,
+        "not_done": 0,
+        "passed_over": 0,
+    }
     assert len(content["details"]["refused"]) == 9
 
 
@@ -261,59 +247,6 @@ def test_folder_that_the_guides_script_made_of_these_images_is_made_anew(tmp_pat
     assert {len(data) for data in outputs(tmp_path / "out").values()} == {602_112}
 
 
-def start_slow_run(tmp_path: Path) -> subprocess.Popen[str]:
-    """Start a run of many images and wait until its first output is there."""
-    (tmp_path / "in").mkdir()
-    data = jpeg(photo(1600, 1200))
-    for number in range(300):
-        (tmp_path / "in" / f"{number:03}.jpg").write_bytes(data)
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), "in", "out", "--workers", "2"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    wait_for(lambda: any((tmp_path / "out").glob("*.bin")))
-    return process
-
-
-def wait_for(condition: object, seconds: float = 60.0) -> None:
-    assert callable(condition)
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
-
-
-def members(group: int) -> list[int]:
-    """Return the living processes of a process group."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[2]) == group and fields[0] != "Z":
-                found.append(int(entry.name))
-    return found
-
-
-def working(group: int) -> list[int]:
-    """Return the worker processes of a run."""
-    found = []
-    for number in members(group):
-        try:
-            command = Path(f"/proc/{number}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"spawn_main" in command:
-            found.append(number)
-    return found
-
-
 def test_ctrl_c_ends_all_processes_and_leaves_whole_files_only(tmp_path: Path) -> None:
     process = start_slow_run(tmp_path)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the run
@@ -341,11 +274,13 @@ def test_killed_run_leaves_whole_files_only_and_the_next_one_completes_it(tmp_pa
 
 def test_killed_worker_is_one_line_and_ends_the_run(tmp_path: Path) -> None:
     process = start_slow_run(tmp_path)
-    os.kill(working(process.pid)[0], signal.SIGKILL)
+    victim = working(process.pid)[0]
+    os.kill(victim, signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert errors.count("\n") == 1
-    assert "a worker process was killed by SIGKILL; often the memory is too small" in errors
+    assert f"error: worker process {victim} was killed by SIGKILL (" in errors
+    assert "prepared); often the memory is too small: try again with fewer --workers\n" in errors
     wait_for(lambda: not members(process.pid))
     check_unfinished(tmp_path)
     assert load(tmp_path / "out")["status"] == "failed"
@@ -353,7 +288,7 @@ def test_killed_worker_is_one_line_and_ends_the_run(tmp_path: Path) -> None:
 
 def check_unfinished(tmp_path: Path) -> None:
     found = list((tmp_path / "out").glob("*.bin"))
-    assert 0 < len(found) < 300
+    assert 0 < len(found) < MANY
     assert {path.stat().st_size for path in found} == {602_112}
     assert load(tmp_path / "out")["status"] != "complete"
 
@@ -399,30 +334,3 @@ def test_workers_load_no_torch_and_run_one_thread(tmp_path: Path) -> None:
     modules, threads = json.loads(done.stdout)
     assert not {"torch", "torchvision", "onnxruntime", "openvino", "rich"} & set(modules)
     assert threads == 1
-
-
-def test_run_chunks_yields_every_result_once() -> None:
-    assert sorted(workers.run_chunks(math.factorial, range(9), 2)) == [
-        1,
-        1,
-        2,
-        6,
-        24,
-        120,
-        720,
-        5040,
-        40320,
-    ]
-    assert list(workers.run_chunks(math.factorial, [], 1)) == []
-
-
-def test_error_in_a_worker_is_raised_in_its_parent() -> None:
-    before = dict(os.environ)
-    with pytest.raises(ValueError, match="negative"):
-        list(workers.run_chunks(math.factorial, [1, 2, -1, 3, 4], 2))
-    assert dict(os.environ) == before
-
-
-def test_worker_that_ends_is_an_error_with_its_code() -> None:
-    with pytest.raises(PipelineError, match="a worker process ended by itself with code 3"):
-        list(workers.run_chunks(os._exit, [3, 3], 1))

@@ -9,6 +9,7 @@ it returns pixels for some damaged files that Pillow refuses, and prints its war
 from __future__ import annotations
 
 import io
+import os
 import stat
 import warnings
 from pathlib import Path
@@ -23,6 +24,11 @@ from pipeline.imagenet.resize import Picture
 # What ImageNet's files and torchvision's list of extensions hold. A file's content decides, not its
 # name. Formats beyond these stay shut: Pillow would run Ghostscript on an EPS file, for example.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "TIFF", "WEBP", "JPEG2000")
+
+# A file of more bytes has its header looked at before all of it is read: it may be anything.
+_LARGE = 64 << 20
+# The most pixels that Pillow takes have 1.4 GB, uncompressed at 8 bytes each.
+_MOST_BYTES = 2 << 30
 
 # Pillow warns of odd metadata, and of pictures beyond half its pixel limit, which is not an error.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -81,15 +87,47 @@ def _plain_jpeg(data: bytes, image: Image.Image) -> Picture | None:
 
 def read(path: Path) -> bytes:
     """Return the content of a file; PipelineError where it cannot be read."""
+    return read_with_status(path)[0]
+
+
+def read_with_status(path: Path) -> tuple[bytes, os.stat_result]:
+    """Return the content of a file, and its status from before that was read.
+
+    A link is followed, also to a file elsewhere. Raises PipelineError where the file cannot be
+    read, is no regular one, or is too large for a picture.
+    """
     _refuse_special(path)
     try:
-        return path.read_bytes()
+        # Should a pipe have taken the name meanwhile, opening it does not wait for a writer.
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            status = os.fstat(handle)
+            if status.st_size > _LARGE:
+                _refuse_large(path, status.st_size)
+            return _content(handle, status.st_size), status
+        finally:
+            os.close(handle)
     except OSError as error:
         raise PipelineError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def _content(handle: int, size: int) -> bytes:
+    parts = [os.read(handle, size)]
+    left = size - len(parts[0])
+    while left and parts[-1]:  # one call reads 2 GiB at most
+        parts.append(os.read(handle, left))
+        left -= len(parts[-1])
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _refuse_large(path: Path, size: int) -> None:
+    if size > _MOST_BYTES:
+        raise PipelineError(f"{path} cannot be decoded: {size} bytes, no picture has as many")
+    image_size(path)
+
+
 def _refuse_special(path: Path) -> None:
-    """Refuse what is no regular file: opening a pipe would wait for ever."""
+    """Refuse what is no regular file: reading a device may do harm, or never end."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:

@@ -40,7 +40,9 @@ def find_images(source: Path, limit: int | None = None) -> ImageSet:
     are their positions in sorted order, from 0, and a limit takes the first image of each class,
     then the second, and so on. Names that begin with a dot are passed over. Raises PipelineError
     for a folder that holds no image, images beside sub-folders with images, a class without images,
-    and two images that would share one output name.
+    two images that would share one output name, and a link to a folder that is listed already.
+    Other links are followed, wherever they lead; what is no image in the end is for the decoding
+    to refuse.
     """
     if not source.is_dir():
         reason = "is no folder" if source.exists() else "does not exist"
@@ -109,12 +111,24 @@ def _refuse_mixture(source: Path, image: str, folders: list[str]) -> None:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files below `folder`, in the order that ImageFolder has them."""
+    """Yield the files below `folder`, in the order that ImageFolder has them.
+
+    Links to folders are followed. Raises PipelineError where one leads to a folder that has been
+    passed already: it would never end, or bring the same images again.
+    """
 
     def stop(error: OSError) -> None:
         raise error
 
-    for root, _, names in sorted(os.walk(folder, onerror=stop, followlinks=True)):
+    passed: dict[tuple[int, int], str] = {}
+    places = []
+    for root, _, names in os.walk(folder, onerror=stop, followlinks=True):
+        status = Path(root).stat()
+        first = passed.setdefault((status.st_dev, status.st_ino), root)
+        if first != root:
+            raise PipelineError(f"{root} is the folder {first} once more", "remove the link")
+        places.append((root, names))
+    for root, names in sorted(places):
         for name in sorted(names):
             yield Path(root, name)
 
@@ -124,11 +138,18 @@ def _list(folder: Path) -> tuple[list[str], list[str]]:
     names, folders = [], []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_dir():
+            if _is_folder(entry):
                 folders += [] if entry.name.startswith(".") else [entry.name]
             else:
                 names.append(entry.name)
     return sorted(names), sorted(folders)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # as a link that leads back to itself: an image if its name says so, and broken
+        return False
 
 
 def _is_image(name: str) -> bool:
