@@ -207,6 +207,8 @@ def _dataset(args: argparse.Namespace) -> door.Verdict:
     door.say(f"[INFO] {done.loaded.describe()}")
     for line in perf.to_text(done.perf).splitlines():
         door.say(line)
+    for line in done.verdict.lines():
+        door.say(f"[INFO] {line}")
     unverified = f", inputs {chain.say(done.doubts)}" if done.doubts else ""
     return door.Verdict(
         f"{done.tally()}{unverified} in {done.perf.e2e_latency_ms / 1000:.2f} s"
@@ -240,6 +242,8 @@ def _pure(args: argparse.Namespace) -> door.Verdict:
         f" ave_latency: {done.perf.latency_ms:.6g}ms"
     )
     door.say("----------------------------------------------------------------")
+    for line in done.verdict.lines():
+        door.say(f"[INFO] {line}")
     return door.Verdict(
         f"{job.rounds} rounds in {sum(done.rounds_ns) / 1e9:.2f} s -> {job.perf_file}"
     )

@@ -11,12 +11,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import atomic, chain, engines, ledger, lock, machine, places, progress, record
+from pipeline import (
+    atomic,
+    chain,
+    engines,
+    ledger,
+    lock,
+    machine,
+    places,
+    progress,
+    quotable,
+    record,
+)
 from pipeline.engines import Settings, model_file
 from pipeline.errors import PipelineError
 from pipeline.formats import perf
 from pipeline.ledger import Ledger
-from pipeline.runner import inputs, loading, resume, sinks
+from pipeline.quotable import Conditions, Verdict
+from pipeline.runner import inputs, loading, resume, selfcheck, sinks, timing, waiting
+from pipeline.runner.conditions import Watch
 from pipeline.runner.flow import Flow, Source
 from pipeline.runner.loading import Loaded
 from pipeline.runner.sources import ImageFiles, TensorFiles
@@ -67,6 +80,7 @@ class Outcome:
     doubts: Sequence[str]  # why the inputs are unverified; empty where they are not
     samples: int
     kept: int
+    verdict: Verdict  # on the figures
 
     def tally(self) -> str:
         """Return how many samples there are and, where it is not all, how many were timed."""
@@ -110,17 +124,19 @@ def run(job: Job) -> Outcome:
         if anew:
             ledger.remove(job.dump_folder)
         with Ledger(job.dump_folder, _session(job, given, loaded, made)) as book:
-            measured, plan = _flow(job, given, loaded, book, made)
+            measured, plan, conditions = _flow(job, given, loaded, book, made)
             book.sync()
         figures = dataset_perf(measured)
         atomic.write_text(job.perf_file, perf.to_text(figures))
+        verdict = _judge(job, given, loaded, measured, plan, conditions)
+        made.details["quotable"] = verdict.to_json()
         _finish(made, measured, len(names), figures)
     # The next batch size on this device replaces the dumps and their record, not these figures.
     record.copy(job.dump_folder, job.perf_file)
     # Not before the record says complete: a run killed in between would have to begin anew.
     with contextlib.suppress(PipelineError), lock.holding(job.dump_folder):
         ledger.remove(job.dump_folder)
-    return Outcome(figures, measured, loaded, links["doubts"], len(given.paths), plan.kept)
+    return Outcome(figures, measured, loaded, links["doubts"], len(given.paths), plan.kept, verdict)
 
 
 def _is_complete(folder: Path) -> bool:
@@ -177,10 +193,10 @@ def _session(job: Job, given: inputs.Inputs, loaded: Loaded, made: record.Run) -
 
 def _flow(
     job: Job, given: inputs.Inputs, loaded: Loaded, book: Ledger, made: record.Run
-) -> tuple[Measured, resume.Plan]:
-    """Run what is left to run; return what was measured, and of which batches."""
+) -> tuple[Measured, resume.Plan, Conditions]:
+    """Run what is left to run; return what was measured, of which batches, and meanwhile."""
     total, counts = len(given.paths), made.counts
-    source: Source = ImageFiles(given.paths) if job.images else TensorFiles(given.paths)
+    source = _source(job, given)
     with contextlib.ExitStack() as stack:
         results: resume.Results
         if job.form == "npy":
@@ -199,12 +215,43 @@ def _flow(
         shown = stack.enter_context(progress.track("benchmark", left, "samples"))
         flow = Flow(loaded.session, source, sink, job.batch_size, plan.batches)
         try:
-            return flow.run(shown), plan
+            watch = Watch()
+            measured = flow.run(shown)
+            return measured, plan, watch.conditions()
         except (PipelineError, OSError, KeyboardInterrupt) as error:
             raise _telling(error, job.dump_folder, plan.kept + flow.written, total) from error
         finally:
             counts |= {"dumped": plan.kept + flow.written, "not_done": left - flow.written}
             counts |= {"kept": plan.kept, "timed": flow.written}
+
+
+def _source(job: Job, given: inputs.Inputs) -> Source:
+    return ImageFiles(given.paths) if job.images else TensorFiles(given.paths)
+
+
+def _judge(
+    job: Job,
+    given: inputs.Inputs,
+    loaded: Loaded,
+    measured: Measured,
+    plan: resume.Plan,
+    conditions: Conditions,
+) -> Verdict:
+    """Check the run by itself, and say whether its figures may be quoted."""
+    session = loaded.session
+    timed = timing.dataset_timed(measured, session.requests, job.warmup, len(given.paths))
+    dtypes = [output.dtype for output in loaded.outputs]
+    again = selfcheck.Rerun(
+        _source(job, given),
+        [number * job.batch_size for number in plan.batches],
+        lambda: selfcheck.dumps_of(job.dump_folder, job.form, given.stems, dtypes),
+    )
+    promising = not quotable.judge(timed, conditions).reasons
+    checks = waiting.call(
+        lambda: selfcheck.after_dataset(session, job.batch_size, again, timed, promising),
+        session.cancel,
+    )
+    return quotable.judge(timed, conditions, checks)
 
 
 def _telling(

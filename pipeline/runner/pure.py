@@ -6,13 +6,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pipeline import atomic, engines, places, record
+from numpy.typing import NDArray
+
+from pipeline import atomic, engines, places, quotable, record
 from pipeline.engines import Settings
 from pipeline.formats import perf
-from pipeline.runner import inputs, loading, waiting
+from pipeline.quotable import Verdict
+from pipeline.runner import inputs, loading, selfcheck, waiting
+from pipeline.runner.conditions import Watch
 from pipeline.runner.loading import Loaded
-from pipeline.runner.timing import pure_perf
+from pipeline.runner.timing import pure_perf, pure_timed
 
 PACKAGES = ("numpy", "onnxruntime", "openvino")
 
@@ -46,6 +51,7 @@ class Outcome:
     perf: perf.PurePerf
     rounds_ns: Sequence[int]
     loaded: Loaded
+    verdict: Verdict
 
 
 def run(job: Job) -> Outcome:
@@ -79,18 +85,31 @@ def run(job: Job) -> Outcome:
     )
     batch = loading.random_batch(session, job.batch_size)
     rounds_ns: list[int] = []
+    last: list[NDArray[Any]] = []
 
     def time_rounds() -> None:
+        nonlocal last
         for _ in range(job.rounds):
             started = time.perf_counter_ns()
-            session.infer(0, batch)
+            last = session.infer(0, batch)
             rounds_ns.append(time.perf_counter_ns() - started)
 
+    def check(promising: bool) -> dict[str, quotable.Check]:
+        return selfcheck.after_rounds(
+            session, job.batch_size, last, loaded.outputs, timed, promising
+        )
+
     with record.keeping(made):
+        watch = Watch()
         waiting.call(time_rounds, session.cancel)
+        conditions, timed = watch.conditions(), pure_timed(rounds_ns, job.warmup)
+        promising = not quotable.judge(timed, conditions).reasons
+        checks = waiting.call(lambda: check(promising), session.cancel)
+        verdict = quotable.judge(timed, conditions, checks)
+        made.details["quotable"] = verdict.to_json()
         figures = pure_perf(rounds_ns, job.batch_size)
         atomic.write_text(job.perf_file, perf.to_text(figures))
         made.details["perf"] = vars(figures)
         made.details["latencies_us"] = [ns // 1000 for ns in rounds_ns]
         made.verdict = f"{job.rounds} rounds, {figures.rate:.6g} samples/s"
-    return Outcome(figures, rounds_ns, loaded)
+    return Outcome(figures, rounds_ns, loaded, verdict)
