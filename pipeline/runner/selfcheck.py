@@ -36,6 +36,7 @@ MOST_BATCHES = 3
 LEAST_PAIRS, MOST_PAIRS = 3, 50
 SHORT_NS = 1_000_000
 MOST_FASTER, MOST_FASTER_SHORT = 0.10, 0.20
+MOST_SLOWER = 0.1  # of the pairs, where one batch repeated is said to be faster
 
 # The engines promise no equal bits: the order of their sums is their own. By the greatest magnitude
 # of an output: fp32 leaves 1e-4 for that; bf16 has 8 bits, and one step of int8 is a 127th.
@@ -203,8 +204,9 @@ def repetition(
     """Time one batch repeated against batches never seen before; `call_ns` is about one call.
 
     Takes at least 2 * LEAST_PAIRS + 1 calls; where that is longer than `budget_s`, nothing is
-    checked, unless `even_if_longer`. The least times of each kind are compared: what disturbs a
-    call makes it longer only.
+    checked, unless `even_if_longer`. The least times of each kind are compared, for what disturbs a
+    call makes it longer; and on a busy machine chance is told by this, that nine pairs of ten must
+    have the repeated one as the faster.
     """
     call_s = max(call_ns, 1) / _NS_PER_S
     if (2 * LEAST_PAIRS + 1) * call_s > budget_s and not even_if_longer:
@@ -215,11 +217,14 @@ def repetition(
     try:
         trial = _Repetition(session, batch_size)
         for _ in range(2):
-            same_ns, fresh_ns = trial.time(pairs)
+            times = trial.time(pairs)
+            same_ns, fresh_ns = map(min, zip(*times, strict=True))
             faster = fresh_ns / max(1, same_ns) - 1
             limit = MOST_FASTER_SHORT if fresh_ns < SHORT_NS else MOST_FASTER
-            if faster <= limit:
-                return Check(True, f"one batch repeated is faster by {faster:.1%}")
+            slower = sum(same >= fresh for same, fresh in times)
+            if faster <= limit or slower > MOST_SLOWER * pairs:
+                said = f"faster by {faster:.1%}, in {pairs - slower} of {pairs} pairs of calls"
+                return Check(True, f"one batch repeated is {said}")
     except PipelineError as error:
         return Check(False, f"the engine failed on random data: {error}")
     return Check(
@@ -239,14 +244,16 @@ class _Repetition:
         self._buffer = self._base.copy()
         session.infer(0, self._buffer)
 
-    def time(self, pairs: int) -> tuple[int, int]:
-        """Return the least time of a call on the batch repeated, and on one never seen, in ns."""
-        times: dict[bool, list[int]] = {True: [], False: []}
+    def time(self, pairs: int) -> list[tuple[int, int]]:
+        """Return the times of calls on the batch repeated, and on one never seen, in ns."""
+        times = []
         for number in range(pairs):
+            pair = {True: 0, False: 0}
             # By turns, so that neither always follows the other.
             for is_fresh in (number % 2 == 0, number % 2 == 1):
-                times[is_fresh].append(self._call(is_fresh))
-        return min(times[False]), min(times[True])
+                pair[is_fresh] = self._call(is_fresh)
+            times.append((pair[False], pair[True]))
+        return times
 
     def _call(self, is_fresh: bool) -> int:
         batch = self._base
