@@ -174,16 +174,18 @@ def listing(info: Path, folders: Sequence[Path], needs: Json | None) -> Listing:
     return Listing(listed, found)
 
 
-def facts(model: Standing, listed: Listing) -> Json:
-    """Return what the record of a run keeps of all that the run rests on."""
+def facts(model: Standing, listed: Listing, held_out: Listing | None = None) -> Json:
+    """Return what the record of a run keeps of all that the run rests on.
+
+    `held_out` is what a reduced precision was judged on.
+    """
     doubts = [*listed.doubts, *([model.doubt] if model.doubt else _doubts(model))]
-    return {
-        "verified": not doubts,
-        "doubts": doubts,
-        "model": model.facts(),
-        "info": listed.info.facts(),
-        "folders": [one.facts() for one in listed.folders],
-    }
+    links: Json = {"model": model.facts(), "info": listed.info.facts()}
+    links["folders"] = [one.facts() for one in listed.folders]
+    if held_out:
+        doubts += [doubt for doubt in held_out.doubts if doubt not in doubts]
+        links["held_out"] = held_out.info.facts()
+    return {"verified": not doubts, "doubts": doubts, **links}
 
 
 def after_run(dumps: Standing) -> Json:

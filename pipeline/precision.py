@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,11 @@ from pipeline import (
     record,
     untrained,
 )
-from pipeline.chain import Listing
 from pipeline.engines import AUTO, INT8, Settings, model_file
 from pipeline.errors import PipelineError
 from pipeline.formats.info import InfoLine, read_info
 from pipeline.judge import Judgement
-from pipeline.prepared import Layout, Picture, Selection
+from pipeline.prepared import Layout, Selection
 from pipeline.quantize import FloatModel, Quantized, Recipe
 
 PACKAGES = ("onnx", "onnxruntime", "openvino", "numpy")
@@ -86,9 +85,10 @@ def make_int8(
     model = quantize.inspect(source)
     lines = read_info(calibration)
     held_lines = read_info(gate.info) if gate and gate.info else lines
-    listed = _look_up(calibration, lines, model.layout)
-    if gate and gate.info:
-        _look_up(gate.info, held_lines, model.layout)
+    listed = prepared.standing(calibration, lines, model.layout)
+    held_listed = (
+        prepared.standing(gate.info, held_lines, model.layout) if gate and gate.info else None
+    )
     chosen = _calibration_set(lines, model.layout, pictures, calibration)
     trained = not untrained.is_untrained(source)
     held: Selection | None = None
@@ -108,7 +108,8 @@ def make_int8(
             run.timings_s["calibrate_and_write"] = round(time.perf_counter() - started, 3)
             run.counts = {"calibration": chosen.counts(), "layers": written.layers}
             run.counts |= {"layers_int8": written.layers_int8, "bytes": written.size}
-            links = chain.facts(chain.file(source, run.identified()["inputs"][0]), listed)
+            standing = chain.file(source, run.identified()["inputs"][0])
+            links = chain.facts(standing, listed, held_listed)
             run.details = {"calibration": _set_details(chosen), "network_trained": trained}
             run.details["chain"] = links
             said = "not judged, as asked for"
@@ -144,9 +145,9 @@ def judge_precision(
     reduced = engines.load(gate.engine, judged, _settings_for(wanted, batch_size, gate))
     layout = prepared.layout_of(reference.inputs[0])
     lines = read_info(gate.info)
-    links = chain.facts(chain.file(judged), _look_up(gate.info, lines, layout))
+    links = chain.facts(chain.file(judged), prepared.standing(gate.info, lines, layout))
     held = prepared.select(
-        lines, layout, gate.pictures, _calibrated_on(source, candidate), "held-out pictures"
+        lines, layout, gate.pictures, prepared.calibrated_on(source, candidate), "held-out pictures"
     )
     prepared.refuse_noise(held, gate.info)
     trained = not _is_untrained(source)
@@ -259,32 +260,6 @@ def _batch_of(model: Path) -> int:
 
 def _is_untrained(model: Path) -> bool:
     return model_file.identify(model).kind == model_file.ONNX and untrained.is_untrained(model)
-
-
-def _calibrated_on(source: Path, candidate: Path | None) -> Collection[Picture]:
-    """Return the pictures that an int8 model got its ranges from, as its record has them.
-
-    PipelineError where it was made of another model than `source`.
-    """
-    standing = chain.file(candidate or source)
-    made = standing.made
-    if made is None or made["stage"] != chain.QUANTIZE:
-        return ()
-    whence = chain.field(made, str, "inputs", 0, "sha256")
-    if candidate and standing.verified and whence != record.file_digest(source):
-        raise PipelineError(
-            f"{candidate} was made of another model than {source}",
-            "give the fp32 model that it was made of",
-        )
-    pictures = chain.field(made, list, "details", "calibration", "pictures") or []
-    known = [(chain.field(p, str, "name"), chain.field(p, str, "sha256")) for p in pictures]
-    return [Picture(Path(name), digest, False) for name, digest in known if name and digest]
-
-
-def _look_up(info: Path, lines: Sequence[InfoLine], layout: Layout) -> Listing:
-    """Say how an info file and the tensors that it lists stand; PipelineError as `chain` has it."""
-    needs = {"dtype": layout.dtype.name, "shape": list(layout.shape)}
-    return chain.listing(info, sorted({Path(line.path).parent for line in lines}), needs)
 
 
 def _folders(*sets: Selection | None) -> list[Path]:

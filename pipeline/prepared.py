@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import progress
+from pipeline import chain, progress, record
+from pipeline.chain import Listing
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -160,6 +161,32 @@ def select(
             seen.add(digest)
             done(len(chosen.pictures))
     return chosen
+
+
+def calibrated_on(source: Path, candidate: Path | None) -> Collection[Picture]:
+    """Return the pictures that an int8 model got its ranges from, as its record has them.
+
+    PipelineError where it was made of another model than `source`.
+    """
+    model = chain.file(candidate or source)
+    made = model.made
+    if made is None or made["stage"] != chain.QUANTIZE:
+        return ()
+    whence = chain.field(made, str, "inputs", 0, "sha256")
+    if candidate and model.verified and whence != record.file_digest(source):
+        raise PipelineError(
+            f"{candidate} was made of another model than {source}",
+            "give the fp32 model that it was made of",
+        )
+    pictures = chain.field(made, list, "details", "calibration", "pictures") or []
+    known = [(chain.field(p, str, "name"), chain.field(p, str, "sha256")) for p in pictures]
+    return [Picture(Path(name), digest, False) for name, digest in known if name and digest]
+
+
+def standing(info: Path, lines: Sequence[InfoLine], layout: Layout) -> Listing:
+    """Say how an info file and the tensors that it lists stand; PipelineError as `chain` has it."""
+    needs = {"dtype": layout.dtype.name, "shape": list(layout.shape)}
+    return chain.listing(info, sorted({Path(line.path).parent for line in lines}), needs)
 
 
 def refuse_noise(chosen: Selection, where: Path) -> None:
