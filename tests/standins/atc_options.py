@@ -65,7 +65,9 @@ def parse(words: list[str]) -> dict[str, str]:
     """Return the options of the command line, each checked; AtcError."""
     options = _split(words)
     for name, value in options.items():
-        if name not in ("framework", "log", "output") and not re.fullmatch(OPTIONS[name], value):
+        if OPTIONS[name] == _FREE or name in ("framework", "log"):
+            continue
+        if not re.fullmatch(OPTIONS[name], value):
             raise invalid(name, value, f"Reason: it must match {OPTIONS[name]}")
     if not re.fullmatch(OPTIONS["log"], options.get("log", "null")):
         raise AtcError(
@@ -77,7 +79,11 @@ def parse(words: list[str]) -> dict[str, str]:
     for name in ("model", "output", "soc_version"):
         if not options.get(name):
             # The missing letter is the converter's own.
-            raise AtcError(f"E10054: The requied parameter [--{name}] for ATC is empty.")
+            raise AtcError(
+                f"E10054: The requied parameter [--{name}] for ATC is empty. Another possible "
+                "reason is that the value of some parameter is not enclosed by quotation marks "
+                '("").'
+            )
     _check_values(options)
     return options
 
