@@ -265,8 +265,8 @@ class Erratic(Honest):
 
 
 def test_once_faster_is_chance_and_twice_is_not(clock: Clock) -> None:
-    one_try = 1 + 2 * 3
-    budget_s = 7 * 10 / 1000  # three pairs, then
+    one_try = 1 + 2 * 4
+    budget_s = 9 * 10 / 1000  # four pairs, then
     once = Erratic(clock, one_try, 0.5)
     assert selfcheck.repetition(once, 1, once.call_ns, budget_s).good is True
     assert once.calls == 2 * one_try - 1
@@ -288,9 +288,9 @@ class Lucky(Honest):
 def test_one_quick_call_does_not_accuse_an_engine(clock: Clock) -> None:
     session = Lucky(1, clock)
     # The third call is on the batch repeated, and no call on another one is quick.
-    found = selfcheck.repetition(session, 1, session.call_ns, 0.07)
-    assert (found.good, session.calls) == (True, 7)
-    assert "in 2 of 3 pairs" in found.text
+    found = selfcheck.repetition(session, 1, session.call_ns, 0.09)
+    assert (found.good, session.calls) == (True, 9)
+    assert "in 2 of 4 pairs" in found.text
 
 
 def test_what_takes_too_long_is_not_checked_unless_it_must_be(clock: Clock) -> None:
@@ -308,7 +308,7 @@ def test_repetition_stays_within_the_time_allowed(call_ns: int, clock: Clock) ->
     started = clock.ns
     found = selfcheck.repetition(session, 1, call_ns, 2.0)
     assert found.good is not True or call_ns < MS
-    assert clock.ns - started <= 2.0 * 1e9 * 1.01 + 14 * call_ns
+    assert clock.ns - started <= 2.0 * 1e9 * 1.01 + 18 * call_ns
     assert session.calls <= 4 * selfcheck.MOST_PAIRS + 1
 
 
