@@ -161,7 +161,6 @@ def _read_aipp(path: str | None) -> dict[str, Any] | None:
 
 
 def _outputs(model: onnx.ModelProto, output_type: str) -> list[om.Tensor]:
-    """Run the graph once on zeros: the surest shapes that there are."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
@@ -169,19 +168,25 @@ def _outputs(model: onnx.ModelProto, output_type: str) -> list[om.Tensor]:
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        feeds = {
-            value.name: np.zeros(
-                [dim.dim_value for dim in value.type.tensor_type.shape.dim],
-                helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type),
-            )
-            for value in _inputs(model.graph)
-        }
-        results = session.run(None, feeds)
+        shapes = [node.shape for node in session.get_outputs()]
+        if not all(isinstance(size, int) for shape in shapes for size in shape):
+            # What cannot be inferred shows when the graph runs, on zeros.
+            shapes = [result.shape for result in session.run(None, _zeros(model.graph))]
     except Exception as error:  # ONNX Runtime has no base class for its own
         raise AtcError(f"E19999: Inner Error!\n        {error}") from error
     tensors = []
-    for node, result in zip(session.get_outputs(), results, strict=True):
-        half = output_type == "FP16" and result.dtype == np.float32
-        dtype = "float16" if half else str(result.dtype)
-        tensors.append(om.Tensor(node.name, dtype, result.shape))
+    for value, shape in zip(model.graph.output, shapes, strict=True):
+        dtype = str(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+        half = output_type == "FP16" and dtype == "float32"
+        tensors.append(om.Tensor(value.name, "float16" if half else dtype, tuple(shape)))
     return tensors
+
+
+def _zeros(graph: onnx.GraphProto) -> dict[str, Any]:
+    return {
+        value.name: np.zeros(
+            [dim.dim_value for dim in value.type.tensor_type.shape.dim],
+            helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type),
+        )
+        for value in _inputs(graph)
+    }
