@@ -173,6 +173,7 @@ def _outputs(model: onnx.ModelProto, output_type: str) -> list[om.Tensor]:
             # What cannot be inferred shows when the graph runs, on zeros.
             shapes = [result.shape for result in session.run(None, _zeros(model.graph))]
     except Exception as error:  # ONNX Runtime has no base class for its own
+        # assumed: the code, which is that of errors with no code of their own.
         raise AtcError(f"E19999: Inner Error!\n        {error}") from error
     tensors = []
     for value, shape in zip(model.graph.output, shapes, strict=True):
