@@ -101,14 +101,14 @@ EXPORT = Stage(
     (*script("vovnet39_pth2onnx.py"), "../given/sample/vovnet39_sample.pth", "vovnet39.onnx"),
     outputs=("vovnet39.onnx",),
     costly=True,
-    weight=1.0,
+    weight=0.3,
 )
 SAMPLE = Stage(
     "sample",
     (PYTHON, "-m", "pipeline", "sample", "sample"),
     outputs=("sample",),
     costly=True,
-    weight=0.2,
+    weight=0.1,
 )
 CHAIN = Stage(
     "run_all from the checkpoint",
@@ -123,7 +123,7 @@ CHAIN = Stage(
     figures=("result/perf_*",),
     script=True,
     costly=True,
-    weight=0.4,
+    weight=0.15,
 )
 QUICK = (PREPROCESS, INFO, TEXT, BINARY, ARRAYS, SCORE, REPORT, RUN_ALL)
 ALL = (*QUICK, EXPORT, SAMPLE, CHAIN)
