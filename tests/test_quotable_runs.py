@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 
 import benchmark
 from cli import door
-from pipeline import record
+from pipeline import quotable, record, report
 from pipeline.engines.onnxruntime_engine import OnnxRuntimeSession
 from pipeline.formats import perf
 from pipeline.imagenet import CROP
 from pipeline.runner import selfcheck, timing
+from pipeline.runner.conditions import Watch
 from tests import images, models
 
 SIZE, COUNT, BATCH = 32, 11, 2
@@ -93,6 +95,26 @@ def test_the_verdict_follows_the_five_lines_and_stands_in_both_records(
     assert lines[6] == f"[INFO] SMOKE: {'; '.join(found['reasons'])}"
     states = {check["state"] for check in found["self_checks"].values()}
     assert states == {"not checked"}  # it takes no second
+
+
+def test_a_run_with_nothing_against_it_is_quotable_in_line_record_and_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However busy the machine is that the tests run on.
+    limits = {"LEAST_SECONDS": 0, "LEAST_CALLS": 1, "MOST_SPREAD": 1e9, "MOST_OTHERS": 1}
+    limits |= {"MOST_THROTTLED": 1, "MOST_SLOWDOWN": 1}
+    for name, value in limits.items():
+        monkeypatch.setattr(quotable, name, value)
+    monkeypatch.setattr(Watch, "conditions", lambda watch: quotable.Conditions(others=0.02))
+    lines = run(capsys, *FLAGS)
+    assert re.fullmatch(
+        r"\[INFO\] QUOTABLE: 11 calls in [0-9.]+ s, the rates of 5 parts within [0-9.]+%, 2\.0% of"
+        r" the cores with others; not checked: .*",
+        lines[6],
+    )
+    assert stated(DUMPS)["verdict"] == "QUOTABLE"
+    (row,) = report.read_all([Path("result", perf.perf_name("vision", 1, 0))], None)
+    assert (row.verdict, row.verdict_because) == ("QUOTABLE", ())
 
 
 def test_the_verdict_on_rounds_follows_their_summary(capsys: pytest.CaptureFixture[str]) -> None:

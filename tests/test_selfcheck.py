@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.engines import TensorInfo
+from pipeline.engines import PRECISIONS, TensorInfo
 from pipeline.errors import PipelineError
 from pipeline.quotable import Check, Timed
 from pipeline.runner import loading, selfcheck, sinks
@@ -224,6 +224,10 @@ def test_integers_may_not_differ_at_all() -> None:
     one, other = np.array([1_000_000]), np.array([1_000_001])
     assert selfcheck.greatest_difference([one], [one]) == 0
     assert selfcheck.greatest_difference([one], [other]) == np.inf
+
+
+def test_every_precision_that_an_engine_may_have_has_a_tolerance() -> None:
+    assert set(selfcheck.TOLERANCES) == set(PRECISIONS)
 
 
 def test_a_reduced_precision_is_given_its_own_tolerance() -> None:
