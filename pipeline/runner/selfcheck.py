@@ -211,17 +211,16 @@ def repetition(
     call_s = max(call_ns, 1) / _NS_PER_S
     if (2 * LEAST_PAIRS + 1) * call_s > budget_s and not even_if_longer:
         return Check(None, "whether one batch repeated is faster, for a call takes too long")
-    # Room for both tries, of two calls for each pair.
-    pairs = max(LEAST_PAIRS, min(MOST_PAIRS, int(budget_s / call_s / 4)))
     faster, limit = 0.0, 0.0
     try:
         trial = _Repetition(session, batch_size)
         for _ in range(2):
-            times = trial.time(pairs)
+            times = trial.time(budget_s / 2)
             same_ns, fresh_ns = map(min, zip(*times, strict=True))
             faster = fresh_ns / max(1, same_ns) - 1
             limit = MOST_FASTER_SHORT if fresh_ns < SHORT_NS else MOST_FASTER
             slower = sum(same >= fresh for same, fresh in times)
+            pairs = len(times)
             if faster <= limit or slower > MOST_SLOWER * pairs:
                 said = f"faster by {faster:.1%}, in {pairs - slower} of {pairs} pairs of calls"
                 return Check(True, f"one batch repeated is {said}")
@@ -244,10 +243,16 @@ class _Repetition:
         self._buffer = self._base.copy()
         session.infer(0, self._buffer)
 
-    def time(self, pairs: int) -> list[tuple[int, int]]:
-        """Return the times of calls on the batch repeated, and on one never seen, in ns."""
-        times = []
-        for number in range(pairs):
+    def time(self, most_s: float) -> list[tuple[int, int]]:
+        """Return the times of calls on the batch repeated, and on one never seen, in ns.
+
+        At least LEAST_PAIRS of them, and at most MOST_PAIRS: as many as `most_s` are enough for.
+        """
+        until_s = time.perf_counter() + most_s
+        times: list[tuple[int, int]] = []
+        for number in range(MOST_PAIRS):
+            if number >= LEAST_PAIRS and time.perf_counter() > until_s:
+                break
             pair = {True: 0, False: 0}
             # By turns, so that neither always follows the other.
             for is_fresh in (number % 2 == 0, number % 2 == 1):
