@@ -40,7 +40,8 @@ from pipeline.prepare_target import LABEL_FILE, STAGE
 DTYPES = ("float32", "uint8")
 BYTES = {"float32": 3 * CROP * CROP * 4, "uint8": 3 * CROP * CROP}
 CHUNK = 32  # images handed to a worker at a time
-WORKER_BYTES = 256 << 20  # one process with its libraries, at work on a picture of 20 megapixels
+# A process has 126 MB at most while it works on a JPEG file of 20 megapixels, and 60 MB as a rule.
+WORKER_BYTES = 150_000_000
 _PACKAGES = ("numpy", "Pillow", "opencv-python-headless", "simplejpeg")
 
 

@@ -52,6 +52,7 @@ class Report:
     wrong: list[str] = field(default_factory=list)  # not the bytes that torchvision gives
     outputs_of_refused: list[str] = field(default_factory=list)
     refused_in_error: list[str] = field(default_factory=list)  # Pillow reads them
+    crashed: list[str] = field(default_factory=list)  # its process, or never came back
     left_over: list[str] = field(default_factory=list)  # files that are no output
     reasons: Counter[str] = field(default_factory=Counter)
 
@@ -62,7 +63,7 @@ class Report:
 
     def faults(self) -> dict[str, list[str]]:
         """Return what should not be."""
-        kinds = ("lost", "wrong", "outputs_of_refused", "refused_in_error", "left_over")
+        kinds = ("lost", "wrong", "outputs_of_refused", "refused_in_error", "crashed", "left_over")
         return {kind: getattr(self, kind) for kind in kinds if getattr(self, kind)}
 
 
@@ -233,7 +234,9 @@ def check(folder: Path, prep: Path) -> Report:
             report.reasons[reason.split(":")[0]] += 1
             if there:
                 report.outputs_of_refused.append(output)
-            if _reads(item.path):
+            if reason.startswith("cannot be decoded ("):
+                report.crashed.append(f"{item.path.name}: {reason}")
+            elif _reads(item.path):
                 report.refused_in_error.append(f"{item.path.name}: {reason}")
     counts = content["counts"]
     if (counts["done"], counts["refused"], counts["not_done"]) != (report.done, report.refused, 0):

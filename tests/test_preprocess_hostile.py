@@ -193,3 +193,12 @@ def test_link_in_the_place_of_a_temporary_file_is_not_followed(tmp_path: Path) -
     assert [name for name, _, _ in answer.made] == ["in.bin"]
     assert (tmp_path / "victim").read_bytes() == b"precious"
     assert not (tmp_path / "out" / "in.bin").is_symlink()
+
+
+def test_hidden_link_that_leads_back_to_the_image_folder_does_no_harm(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "in", "a.jpg")
+    for name in (".again", ".and_again"):  # each level down would have two more
+        (tmp_path / "in" / name).symlink_to(".")
+    done = preprocess(tmp_path, "in", "out")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("OK: 1 of 1 images prepared")
