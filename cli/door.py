@@ -46,6 +46,15 @@ _NEXT = {
     errno.ESTALE: "the folder on the server has changed: enter it anew",
     errno.EIO: "look into the system's log: the medium may be failing",
 }
+# What libraries say, each in its own words, where there is too little memory for them.
+_NO_MEMORY = (
+    "out of memory",
+    "cannot allocate memory",
+    "failed to allocate",
+    "bad_alloc",
+    "failed to map segment",  # a library that was to be loaded
+    "can't start new thread",  # which needs a stack
+)
 
 EXIT_GOOD = 0
 EXIT_FAILED = 1
@@ -267,9 +276,9 @@ def _one_line(error: BaseException) -> str:
         name = error.filename
         where = f": {name if isinstance(name, int) else os.fsdecode(name)}" if name else ""
         return f"{error.strerror}{where}; {_NEXT.get(error.errno or 0, _TRACEBACK)}"
-    if isinstance(error, MemoryError):
-        return "out of memory; use a smaller batch or fewer workers"
     text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or any(word in text.lower() for word in _NO_MEMORY):
+        return "out of memory; use a smaller batch or fewer workers, or raise the limit (ulimit -v)"
     return f"unexpected {type(error).__name__}: {text[:300]}; {_TRACEBACK}"
 
 

@@ -87,6 +87,8 @@ def test_verdict_is_the_last_line_of_stdout_and_sets_the_exit_code(
         (OSError(errno.ENOMEM, "Cannot allocate memory"), 1, "memory; close other programs"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "Broken pipe; run again with -v"),
         (MemoryError(), 1, "out of memory"),
+        (RuntimeError("can't start new thread"), 1, "error: out of memory; use a smaller batch"),
+        (ImportError("a.so: failed to map segment from it"), 1, "error: out of memory; use"),
         (RecursionError("too deep"), 1, "unexpected RecursionError: too deep; run again with -v"),
         (ValueError("odd\nvalue"), 1, "unexpected ValueError: odd value; run again with -v"),
     ],
