@@ -130,6 +130,8 @@ def _try_all(
             fault(Field(ground, tally, chosen, number, draw, mutations))
             for problem in tally.problems[known:]:
                 say(problem)
+            if (number + 1) % 20 == 0:
+                say(f"{name}: {number + 1} of {tries}, {len(tally.problems)} problems so far")
 
 
 def say(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from tests.faults.child import Ended
 from tests.faults.ground import Ground, Stage, ledger_items, marks
 from tests.faults.stages import QUICK
 from tests.faults.tally import Problem, Tally
+
+_LIBRARY = re.compile(r"^(OpenBLAS|Critical nanobind) error: .*(memory|malloc)", re.IGNORECASE)
 
 
 @dataclass
@@ -65,13 +68,14 @@ class Field:
         """Return what is not right about a run that may fail, and keep the line it said.
 
         It has the right result, or one clear line and an exit code that is not 0. With `killed`
-        the kernel may have ended it, which leaves it no time to say anything.
+        the kernel may have ended it, which leaves it no time to say anything, or a library that
+        finds no memory, which says so itself.
         """
         if ended.hung:
             return [Problem("hung", f"had to be killed: {ended.last_line()}")]
         if ended.code == 0:
             return self.ground.check(stage, folder, ended)
-        if killed and ended.code in (-9, 137):
+        if killed and (ended.code in (-9, 137) or _LIBRARY.search(ended.last_line())):
             return []
         lines = error_lines(ended.err)
         refused = [line for line in ended.err.splitlines() if line.startswith("refused: ")]

@@ -74,9 +74,9 @@ def bounded(field: Field) -> None:
     """Run a stage that may map no more than a random size of memory; then it may."""
     stage = field.stage()
     folder = field.ground.fresh(stage)
-    size = field.draw.randint(100 << 20, 1500 << 20)
+    size = int(10 ** field.draw.uniform(7.7, 9.0))
     ended = field.ground.run(stage, folder, before=system.with_address_space(size))
-    problems = field.failed_well(BOUNDED, stage, folder, ended)
+    problems = field.failed_well(BOUNDED, stage, folder, ended, killed=True)
     problems += field.again(stage, folder)
     field.finish(BOUNDED, stage, folder, problems)
 
