@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline import chain, record
 from pipeline.errors import PipelineError
-from pipeline.formats import dump, perf
+from pipeline.formats import dump, perf, text
 from pipeline.formats.blocks import BinaryRows, TextRows
 
 BLOCK_ROWS = 128
@@ -141,7 +141,7 @@ class _ArrayDumps:
     def __init__(self, folder: Path, arrays: Sequence[str], passed_over: int) -> None:
         self.folder, self.passed_over = folder, passed_over
         self._path = folder / arrays[0]
-        names = os.fsdecode((folder / dump.NAMES_FILE).read_bytes()).split("\n")
+        names = os.fsdecode(text.read(folder / dump.NAMES_FILE, RERUN)).split("\n")
         self.images: Sequence[str] = _images(folder / dump.NAMES_FILE, names[:-1])
         self.other_outputs = (len(arrays) - 1) * len(self.images)
         try:
@@ -265,6 +265,8 @@ def _read(path: str) -> bytes:
         parts = [os.read(handle, _MOST_BYTES_AT_ONCE)]
         while len(parts[-1]) == _MOST_BYTES_AT_ONCE:
             parts.append(os.read(handle, _MOST_BYTES_AT_ONCE))
+            if len(parts) * _MOST_BYTES_AT_ONCE > dump.MOST_BYTES:
+                raise PipelineError(f"{path} has more than {dump.MOST_BYTES >> 20} MiB", RERUN)
     except OSError as error:
         error.filename = path
         raise

@@ -156,3 +156,32 @@ def test_of_the_errors_of_several_processes_the_first_file_is_named(tmp_path: Pa
     with pytest.raises(PipelineError, match=r"val_00000008_1\.txt holds 3 values") as caught:
         scoring.score(tmp_path / "dumps", tmp_path / "labels.txt")
     assert "in blocks" in caught.value.__notes__[0]  # the traceback of the process, for -v
+
+
+@pytest.mark.parametrize("name", ["val_00000001_1.txt", "val_00000001_1.bin"])
+def test_dump_larger_than_any_is_refused_and_not_held(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"1 ")
+    os.truncate(path, 1 << 40)
+    with pytest.raises(PipelineError, match="has more than 64 MiB"):
+        dump_folder.find(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["zip", "cut", "header", "objects", "huge"])
+def test_array_that_is_damaged_or_holds_objects_is_refused(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "results_1.npy"
+    np.save(path, np.zeros((2, 3), object if damage == "objects" else np.float32))
+    data = path.read_bytes()
+    if damage == "zip":
+        with path.open("wb") as file:
+            np.savez(file, a=np.zeros(3))
+    elif damage == "cut":
+        path.write_bytes(data[:-1])
+    elif damage == "header":
+        path.write_bytes(data.replace(b"{'descr'", b"(((((((("))
+    elif damage == "huge":
+        path.write_bytes(data.replace(b"(2, 3), }" + b" " * 20, b"(9999999999, 9999999999), }  "))
+    (tmp_path / "results.names").write_bytes(b"a\nb\n")
+    with pytest.raises(PipelineError, match=r"results_1\.npy is no whole array") as caught:
+        dump_folder.find(tmp_path)
+    assert "\n" not in str(caught.value)

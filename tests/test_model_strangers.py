@@ -364,6 +364,15 @@ def test_xml_from_a_stranger_is_refused_unexpanded(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
 
 
+@pytest.mark.parametrize("head", [b"<net>", b"\x08\x08"])
+def test_a_file_larger_than_any_model_is_refused_unread(head: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "m.xml"
+    path.write_bytes(head)
+    (tmp_path / "m.bin").write_bytes(b"x")
+    os.truncate(path, 1 << 40)
+    assert "has more than" in refusal(path)
+
+
 def test_the_weights_of_an_ir_lie_in_its_folder(tmp_path: Path) -> None:
     source = models.save_classifier(tmp_path / "m.onnx", size=32)
     ir = save_ir(source, tmp_path / "in/ir.xml")

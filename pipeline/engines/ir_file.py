@@ -11,6 +11,7 @@ from xml.parsers import expat
 
 from pipeline.errors import PipelineError
 
+_MOST_BYTES = 256 << 20  # OpenVINO's reader of XML holds it all; 0.3 MiB here
 _MOST_DEPTH = 100  # OpenVINO's reader of XML calls itself for each level
 _AGAIN = "convert the model again"
 
@@ -21,6 +22,8 @@ def examine(path: Path, weights: int | None) -> bool:
     PipelineError where it is broken XML, no IR, or refers to weights beyond that length (None:
     whatever they are).
     """
+    if path.stat().st_size > _MOST_BYTES:
+        raise PipelineError(f"{path} has more than {_MOST_BYTES >> 20} MiB of XML", _AGAIN)
     reader = _Reader(path, weights)
     parser = expat.ParserCreate()
     parser.StartElementHandler = reader.start

@@ -26,6 +26,7 @@ IR = "OpenVINO IR"
 _OM_MAGIC = b"IMOD"
 _ZIP_MAGIC = b"PK\x03\x04"
 _HEAD = 4096
+_MOST_ONNX = 2 << 30  # protobuf's own limit
 _FACTS = 2  # of the form in which what was found out is kept
 # Operators that ONNX, and ONNX Runtime beyond it, have for quantised tensors.
 _QUANTIZED = re.compile(r"(Dynamic)?QuantizeLinear|DequantizeLinear|QLinear\w+|\w+Integer")
@@ -139,6 +140,11 @@ def _examine_onnx(path: Path) -> dict[str, Any]:
         f"{path} is neither ONNX nor OpenVINO IR, or it is truncated",
         "export the model again, or copy it again",
     )
+    if path.stat().st_size > _MOST_ONNX:
+        raise PipelineError(
+            f"{path} has more than {_MOST_ONNX >> 30} GiB, and no ONNX file has",
+            "save the model with its data beside it",
+        )
     try:
         model = onnx.load_model(path, format="protobuf", load_external_data=False)
     except DecodeError as error:

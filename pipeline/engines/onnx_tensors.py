@@ -200,7 +200,8 @@ def _check_version(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _check_input(value: onnx.ValueInfoProto, path: Path) -> None:
-    if value.type.WhichOneof("value") not in (None, "tensor_type"):
+    is_tensor = value.type.WhichOneof("value") == "tensor_type"
+    if not is_tensor or not value.type.tensor_type.elem_type:
         raise PipelineError(
             f"{path}: the input {shown(value.name)} is no tensor", "only tensors are taken"
         )

@@ -19,7 +19,7 @@ import orjson
 from numpy.typing import NDArray
 
 NAMES_FILE = "results.names"  # the images of the arrays' rows, one per line
-MOST_BYTES = 64 << 20  # of a dump as text; its values take some twenty times that while it is read
+MOST_BYTES = 64 << 20  # of one dump; while text is read, its values take some twenty times that
 
 # A number has no leading zero, so that an input tensor such as `val_00000001.bin` is no dump.
 _NAME = re.compile(r"(.+)_(0|[1-9][0-9]{0,8})\.(?:txt|bin)", re.DOTALL)
