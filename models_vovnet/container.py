@@ -1,6 +1,6 @@
 """The container of a checkpoint, a zip archive or pickles in a row, checked before torch reads it.
 
-torch compares no checksums, takes lengths on trust, and finds its way in an archive by its own
+torch compares no checksums, unpacks whatever is packed, and finds its way in an archive by its own
 reader. So what is let through here can be read in one way only, is stored plainly, and holds just
 the bytes that its pickle says.
 """

@@ -1,10 +1,10 @@
 """What a checkpoint's pickle would build, told without building any of it.
 
 torch's reader of weights runs no code of the file. Still a few bytes can keep it busy for ever
-(tuples in tuples, each twice in the next, hashed as a key), end the process (a nest of a hundred
-thousand), take all memory, or make a tensor of memory that is not its own: torch takes a
-storage's length from the pickle and does not compare it with what is stored. So the same
-instructions are followed here first, with sizes in the place of values.
+(tuples in tuples, each twice in the next, hashed as a key), end the process (a key in a million
+tuples), take all memory (an array of that length), or leave a tensor of the old format with
+whatever its memory held before (a storage that is named and not stored). So the same instructions
+are followed here first, with sizes in the place of values.
 
 Source of the instructions: `torch/_weights_only_unpickler.py`, which takes no others.
 """
