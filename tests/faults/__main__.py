@@ -23,7 +23,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
-from tests.faults import disks, kills, labour, layered, missing, pictures, stages, system, twice
+from tests.faults import (
+    child,
+    disks,
+    kills,
+    labour,
+    layered,
+    missing,
+    pictures,
+    stages,
+    system,
+    twice,
+)
 from tests.faults.field import Field
 from tests.faults.ground import Ground, Stage
 from tests.faults.tally import Tally
@@ -90,21 +101,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     say(f"seed {seed}, {args.images} images, in {root}")
     started = time.monotonic()
     tally = Tally()
+    interrupted = False
     try:
         _try_all(args, seed, Ground(root), tally, cannot_mount)
+    except KeyboardInterrupt:
+        interrupted = True
     finally:
+        child.end_all()
         say("")
         for line in tally.table():
             say(line)
-        if tally.good:
-            shutil.rmtree(root)
+        if tally.good or interrupted:
+            shutil.rmtree(root, ignore_errors=True)
         else:
             say(f"kept: {root}")
     minutes = (time.monotonic() - started) / 60
     tried = sum(row.tried for row in tally.rows.values())
-    word = "OK" if tally.good else "FAILED"
+    word = "INTERRUPTED" if interrupted else "OK" if tally.good else "FAILED"
     say(f"{word}: {tried} tries in {minutes:.1f} min, seed {seed}, {len(tally.problems)} problems")
-    return 0 if tally.good else 1
+    return 130 if interrupted else 0 if tally.good else 1
 
 
 def _try_all(

@@ -16,6 +16,8 @@ from typing import IO
 POLL_S = 0.004
 LEAVE_S = 10.0  # for processes whose parent was killed
 
+_RUNNING: set[Child] = set()  # to be ended when the suite is interrupted
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -57,6 +59,7 @@ class Child:
             preexec_fn=before,
         )
         self.pid = self._process.pid
+        _RUNNING.add(self)
 
     def is_running(self) -> bool:
         """Say whether the command itself still runs."""
@@ -107,6 +110,7 @@ class Child:
         if leave_s is not None and not self.is_gone(leave_s):
             hung = True
             self._kill_all()
+        _RUNNING.discard(self)
         with self._out, self._err:
             return Ended(code, _text(self._out), _text(self._err), seconds, hung)
 
@@ -125,13 +129,29 @@ class Child:
                 os.kill(number, signal.SIGKILL)
 
 
+def end_all() -> None:
+    """Kill whatever has not been waited for."""
+    for child in tuple(_RUNNING):
+        child.end(0, 0)
+
+
 def _session(process: Path) -> int | None:
     """Return the session of a process that runs; None for one that is gone or a zombie."""
     try:
         fields = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] in "ZX" else int(fields[3])
+    if fields[0] in "ZX" and not _has_threads(process):
+        return None
+    return int(fields[3])
+
+
+def _has_threads(process: Path) -> bool:
+    """Say whether threads outlive the first one: the process's files are open until they end."""
+    try:
+        return sum(1 for _ in (process / "task").iterdir()) > 1
+    except OSError:
+        return False
 
 
 def _command_line(number: int) -> bytes:
