@@ -15,6 +15,9 @@ from random import Random, SystemRandom
 import numpy as np
 import pytest
 
+from pipeline.errors import PipelineError
+from pipeline.formats.info import read_info
+from pipeline.imagenet.labels import read_labels
 from tests.conftest import PROJECT
 from tests.faults import fuzz
 from tests.faults.fuzz_parsers import Parser, Wrong
@@ -113,6 +116,40 @@ def test_the_samples_of_each_parser_are_taken(tmp_path: Path) -> None:
         taken = [parser.check(sample, tmp_path) for sample in parser.samples(Random(3))]
         # The small checkpoints have no network's keys.
         assert sum(taken) >= len(taken) / 6 or parser.name == "checkpoint", parser.name
+
+
+HALF = b"1.000000059604644775390625"  # between two float32
+DEEP = b"[" * 3000 + b"]" * 3000
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("info", b"0 a\0b.bin 224 224\n"),
+        ("info", b"0 a.bin 224 " + b"9" * 10_000),
+        ("info", b"\xef\xbb\xbf0 a.bin 224 224\n"),
+        ("labels", b"\xef\xbb\xbf\xef\xbb\xbfa 1\n"),
+        ("labels", b"a b" * 3000 + b" 1 1\n"),
+        ("dump-text", HALF + b"0" * 5000 + b" " + HALF + b"0" * 5000 + b"1 "),
+        ("dump-array", b"\x93NUMPY\x01\0\x02\0(("),
+        ("perf", b"ave_throughputRate:" + b"9" * 5000 + b", ave_latency:" + b"x" * 5000),
+        ("result", b'{"value":[{"key":"Number of images","value":Infinity}]}'),
+        ("result", b'{"value":[{"key":"Number of images","value":"\xef\xbc\x93"}]}'),
+        ("record", b'{"schema":1,"details":' + DEEP + b"}"),
+        ("ledger", b'00000000 {"session":' + DEEP + b"}\n"),
+        ("onnx", b"\x08\x08:\x12\x0a\x08\x22\x02\xff\xfe\x0a\0\x12\0b\x02\x0a\0B\x02\x10\x0b"),
+        ("ir", b"<net>" * 3000),
+    ],
+)
+def test_what_was_found_once_stays_mended(name: str, data: bytes, tmp_path: Path) -> None:
+    (parser,) = (parser for parser in fuzz.ALL if parser.name == name)
+    parser.check(data, tmp_path)
+
+
+@pytest.mark.parametrize("read", [read_info, read_labels])
+def test_a_text_file_that_never_ends_is_refused(read: Callable[[Path], object]) -> None:
+    with pytest.raises(PipelineError, match="/dev/zero has more than 64 MiB"):
+        read(Path("/dev/zero"))
 
 
 def test_every_parser_takes_or_refuses_whatever_it_is_given(tmp_path: Path) -> None:
