@@ -4,6 +4,7 @@ sample   make the bundled sample: pictures, labels and a checkpoint that tells t
 current  say by the exit code whether a stage's output is still what its command would make
 summary  print the table of a whole run: accuracy, speed, where the files are
 judge    compare a reduced precision with fp32 on held-out pictures: may it be trusted?
+collect  put what a report of a run on a card needs into one archive, without user data
 """
 
 from __future__ import annotations
@@ -124,7 +125,66 @@ def judge(argv: list[str]) -> int:
     return door.enter(parser, call, argv, last=__name__ == "__main__")
 
 
-COMMANDS = {"sample": sample, "current": current, "summary": summary, "judge": judge}
+def collect(argv: list[str]) -> int:
+    """Write versions, chip, logs, figures and records to one archive, names masked."""
+    parser = door.Parser(
+        "Put what a report of a run on a card needs into one archive: versions, chip, system, the\n"
+        "ends of CANN's logs, and of the work folder its logs, figures, records and a listing. No\n"
+        "picture, tensor, result, label, model or weight goes in; names of users, hosts and home\n"
+        "folders are masked. Nothing is sent anywhere.",
+        "python3 -m pipeline collect --work-dir work ascend_report.tar.gz",
+    )
+    parser.prog = "python3 -m pipeline collect"
+    parser.add_argument(
+        "out",
+        type=door.path,
+        nargs="?",
+        default=Path("ascend_report.tar.gz"),
+        metavar="OUT.tar.gz",
+        help="the archive to write (default: ascend_report.tar.gz)",
+    )
+    parser.add_argument(
+        "--work-dir",
+        type=door.path,
+        metavar="D",
+        help="the folder of the run; that of run_all.sh unless given",
+    )
+    parser.add_argument(
+        "--log-kb",
+        type=door.whole_number(1, 100_000),
+        default=512,
+        metavar="N",
+        help="take the last N KB of CANN's logs",
+    )
+
+    def call(args: argparse.Namespace) -> door.Verdict:
+        from pipeline import record, table
+        from pipeline.ascend import collect as room
+        from pipeline.errors import PipelineError
+
+        if args.work_dir is not None and not args.work_dir.is_dir():
+            raise PipelineError(f"{args.work_dir} is no folder", "give the one of the run")
+        work = args.work_dir or record.PROJECT / "work"
+        report = room.collect(work, args.out, args.log_kb << 10)
+        rows = [(f"{size:,}", name) for name, size in report.sizes]
+        rows += [("none", what) for what in report.absent]
+        table.show(("bytes", "what"), rows, left="what")
+        size = args.out.stat().st_size
+        return door.Verdict(
+            f"{len(report.members)} files, {size:,} bytes packed -> {args.out}; look through it "
+            "before you send it"
+        )
+
+    return door.enter(parser, call, argv, last=__name__ == "__main__")
+
+
+COMMANDS = {
+    "sample": sample,
+    "current": current,
+    "summary": summary,
+    "judge": judge,
+    "collect": collect,
+}
 
 
 def main(argv: list[str]) -> int:
