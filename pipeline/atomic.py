@@ -27,6 +27,8 @@ def replacing(path: Path) -> Iterator[Path]:
         reason = "is a folder" if target.is_dir() else "is no regular file"
         raise PipelineError(f"{path} {reason}", "give the result another name")
     temporary = target.with_name(f".{target.name}.partial")
+    if temporary.is_symlink():
+        temporary.unlink()  # nobody here made it; what it leads to is not to be written
     try:
         yield temporary
         rename(temporary, target)

@@ -119,6 +119,49 @@ def test_sync_works_here_and_names_a_missing_folder(folder: Path) -> None:
         ledger.sync(folder / "missing")
 
 
+def test_sync_of_its_own_and_the_kernels_both_work(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What stands for sync(1) here fails as told; without one the system is called."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    monkeypatch.setenv("PATH", str(tools))
+    ledger.sync(folder)
+    tool = tools / "sync"
+    tool.write_text("#!/bin/sh\necho \"sync: invalid option -- 'f'\" >&2; exit 1\n")
+    tool.chmod(0o755)
+    ledger.sync(folder)
+    tool.write_text("#!/bin/sh\necho 'sync: error syncing: Input/output error' >&2; exit 1\n")
+    with pytest.raises(OSError, match="has not reached the disk"):
+        ledger.sync(folder)
+
+
+def test_interrupted_run_does_not_wait_for_a_slow_disk(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, synced = threading.Event(), threading.Event()
+
+    def wait(_folder: Path) -> None:
+        slow.wait(20)
+        synced.set()
+
+    monkeypatch.setattr(ledger, "sync", wait)
+    now = 0.0
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Ledger(folder, SESSION, clock=lambda: now) as book,
+    ):
+        now = ledger.BARRIER_S
+        book.add("a")
+        raise KeyboardInterrupt
+    assert not synced.is_set()
+    assert book._barrier is not None
+    slow.set()
+    book._barrier.join()
+    assert b"durable" not in ledger.path_of(folder).read_bytes()
+    assert list(done(folder)) == ["a"]
+
+
 def test_remove_forgets_all_and_may_be_repeated(folder: Path) -> None:
     fill(folder, "a")
     ledger.remove(folder)
