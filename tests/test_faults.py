@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from tests.conftest import PROJECT
 from tests.faults import kills
 from tests.faults.field import Field
-from tests.faults.ground import PYTHON, Ground, Stage
+from tests.faults.ground import LAYER, PYTHON, Ground, Stage
 from tests.faults.tally import Problem, Tally
 
 # A stage that makes ten files in half a second, with the frame, the record and the lock of a real
@@ -147,6 +149,65 @@ def test_run_that_is_deaf_to_ctrl_c_counts_as_hung(
     for number in range(2):
         kills.ctrl_c(Field(ground, tally, [stage], number, Random(number)))
     assert tally.rows[kills.CTRL_C].bad["hung"] > 0
+
+
+def under_layer(code: str, folder: Path, **spec: object) -> str:
+    """Run Python code in `folder` under the layer; return what it prints, errors and all."""
+    environment = {**os.environ, "PYTHONPATH": str(LAYER)}
+    environment["FAULT_LAYER"] = json.dumps({"under": str(folder), "seed": 1, **spec})
+    done = subprocess.run(
+        [PYTHON, "-c", code], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open('new', 'w')",
+        "open('there').read()",
+        "import os; os.write(os.open('there', os.O_WRONLY), b'x')",
+        "import os; os.replace('there', 'new')",
+        "from pathlib import Path; Path('new').write_bytes(b'x')",
+        "from pathlib import Path; Path('new').mkdir()",
+        "import os; os.readv(os.open('there', os.O_RDONLY), [bytearray(4)])",
+    ],
+)
+def test_layer_fails_every_call_below_its_folder_and_none_outside(
+    tmp_path: Path, code: str
+) -> None:
+    folder = tmp_path / "under"
+    for place in (folder, tmp_path / "outside"):
+        place.mkdir()
+        (place / "there").write_text("content")
+    said = under_layer(code, folder, rate=1, errors=["EIO"])
+    assert "OSError: [Errno 5] Input/output error" in said
+    code = f"import os; os.chdir({str(tmp_path / 'outside')!r})\n{code}"
+    assert under_layer(code, folder, rate=1, errors=["EIO"]) == ""
+
+
+def test_layer_has_so_much_room_and_takes_a_part_of_what_is_written(tmp_path: Path) -> None:
+    code = (
+        "import os; f = os.open('new', os.O_WRONLY | os.O_CREAT)\n"
+        + "print(os.write(f, b'1234'))\n" * 3
+    )
+    said = under_layer(code, tmp_path, room=6)
+    assert said.startswith("4\n2\n") and "No space left on device" in said
+    said = under_layer("print(open('new', 'rb', 0).readinto(bytearray(6)))", tmp_path, short=1)
+    assert 1 <= int(said) < 6
+    code = "from pathlib import Path; Path('big').write_bytes(bytes(99999))"
+    assert under_layer(code, tmp_path, short=0.5) == ""
+    assert (tmp_path / "big").read_bytes() == bytes(99999), "who writes goes on after a part"
+
+
+def test_layer_moves_the_clocks_and_the_boot(tmp_path: Path) -> None:
+    code = "import time; t = [time.time() for _ in range(99)]; print(max(t) - min(t))"
+    assert float(under_layer(code, tmp_path, clock_s=86400)) == pytest.approx(2 * 86400, abs=60)
+    code = "import time; a = time.monotonic(); time.sleep(0.02); print(time.monotonic() - a)"
+    assert float(under_layer(code, tmp_path, haste=600)) >= 12
+    code = "from pipeline import ledger; print(ledger.boot_id())"
+    code = f"import sys; sys.path.insert(0, {str(PROJECT)!r})\n{code}"
+    assert under_layer(code, tmp_path, boot="another") == "another\n"
 
 
 def test_table_counts_a_try_once_and_names_what_was_not_tried() -> None:
