@@ -106,7 +106,7 @@ def open_array(path: Path) -> NDArray[Any]:
     """
     try:
         with warnings.catch_warnings(), np.errstate(over="ignore"):
-            warnings.simplefilter("ignore", UserWarning)  # of Python 2, which may have written it
+            warnings.simplefilter("ignore")  # of its header, which is Python's syntax of any age
             return np.lib.format.open_memmap(path, mode="r")
     except (OSError, MemoryError):
         raise
