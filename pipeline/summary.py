@@ -9,10 +9,11 @@ from pathlib import Path
 
 from pipeline import quotable, record, table
 from pipeline.errors import PipelineError, one_line
-from pipeline.formats import perf, result
+from pipeline.formats import perf, result, text
 
 MODEL = Path("vovnet39.onnx")
 MISSING = "-"
+_MOST_BYTES = 1 << 20  # of a result or a perf file, which have some hundred
 HEADINGS = ("batch", "images", "Top1", "95 % interval", "Top5", "images/s", "end to end", "verdict")
 
 
@@ -48,12 +49,12 @@ def read_row(result_file: Path, perf_file: Path) -> Row:
     found_result, found_perf = None, None
     if result_file.exists():
         try:
-            found_result = result.from_text(result_file.read_text(errors="replace"))
+            found_result = result.from_text(_read(result_file, "score anew"))
         except ValueError as error:
             raise PipelineError(f"{result_file}: {error}", "score anew") from error
     if perf_file.exists():
         try:
-            figures = perf.from_text(perf_file.read_text(errors="replace"))
+            figures = perf.from_text(_read(perf_file, "measure anew"))
         except ValueError as error:
             raise PipelineError(f"{perf_file}: {error}", "measure anew") from error
         if not isinstance(figures, perf.DatasetPerf):
@@ -62,14 +63,15 @@ def read_row(result_file: Path, perf_file: Path) -> Row:
     return Row(name.batch_size, name.device, result_file, perf_file, found_result, found_perf)
 
 
+def _read(path: Path, hint: str) -> str:
+    return text.read(path, hint, _MOST_BYTES).decode(errors="replace")
+
+
 def show(rows: Sequence[Row]) -> None:
     """Print the table of `rows` to stdout, and below it what it rests on and where that lies."""
     table.show(
         HEADINGS,
-        [
-            (str(row.batch_size), *_accuracy(row), *_speed(row.perf), _verdict(row)[0])
-            for row in rows
-        ],
+        [(str(row.batch_size), *_accuracy(row), *_speed(row), _verdict(row)[0]) for row in rows],
     )
     files = [
         f"{label:<9}{' '.join(there)}"
@@ -88,15 +90,17 @@ def _accuracy(row: Row) -> tuple[str, str, str, str]:
     interval = MISSING
     scored = record.load(row.result_file)
     if scored and scored["outputs"] == [record.fingerprint(row.result_file)]:
-        low, high = scored["details"]["top1_interval_95"]
-        interval = f"{low * 100:.2f} - {high * 100:.2f} %"
+        ends = scored["details"].get("top1_interval_95")
+        if isinstance(ends, list) and [type(end) for end in ends] == [float, float]:
+            interval = f"{ends[0] * 100:.2f} - {ends[1] * 100:.2f} %"
     top5 = f"{found.percentages[4]:.2f} %" if len(found.percentages) > 4 else MISSING
     return str(found.images), f"{found.percentages[0]:.2f} %", interval, top5
 
 
-def _speed(found: perf.DatasetPerf | None) -> tuple[str, str]:
+def _speed(row: Row) -> tuple[str, str]:
     """Return the Interface rate and the end-to-end rate as the table has them."""
-    if found is None:
+    found = row.perf
+    if found is None or _is_of_another_run(row):
         return MISSING, MISSING
     return f"{found.interface_rate:.2f}", f"{found.e2e_rate:.2f}"
 
@@ -105,6 +109,8 @@ def _verdict(row: Row) -> tuple[str, tuple[str, ...]]:
     """Return whether the speed may be quoted, as the record of the perf file says, and why not."""
     if row.perf is None:
         return MISSING, ()
+    if _is_of_another_run(row):
+        return MISSING, (f"{row.perf_file} is of another run than {row.result_file}: score anew",)
     made = record.load(row.perf_file)
     if made is None:
         return quotable.UNKNOWN, ("no record",)
@@ -112,6 +118,15 @@ def _verdict(row: Row) -> tuple[str, tuple[str, ...]]:
     if not any(output.get("sha256") == digest for output in made.get("outputs", [])):
         return quotable.UNKNOWN, ("its record is that of another file",)
     return quotable.of_record(made.get("details"))
+
+
+def _is_of_another_run(row: Row) -> bool:
+    """Say whether the records of result and perf file name different dumps."""
+    scored, timed = record.load(row.result_file), record.load(row.perf_file)
+    if scored is None or timed is None:
+        return False
+    dumps = [entry.get("listing_sha256") for entry in scored["inputs"][:1]]
+    return dumps != [entry.get("listing_sha256") for entry in timed["outputs"][:1]]
 
 
 def _reasons(rows: Sequence[Row]) -> list[str]:
@@ -128,12 +143,12 @@ def _engines(rows: Sequence[Row]) -> list[str]:
     """Return one line for each way that a model was run, from the records of the runs."""
     lines: list[str] = []
     for row in rows:
-        made = (record.load(row.dumps) or {}).get("details", {})
-        if "engine" in made:
+        made = (record.load(row.perf_file) or {}).get("details", {})
+        words = [made.get(key) for key in ("engine", "engine_version", "effective_precision")]
+        if all(words):
             line = (
-                f"images/s: the model alone, by {made['engine']} {made['engine_version']},"
-                f" {made['effective_precision']}, {made['threads']} threads;"
-                " end to end: with reading and writing"
+                f"images/s: the model alone, by {words[0]} {words[1]}, {words[2]},"
+                f" {made.get('threads')} threads; end to end: with reading and writing"
             )
             if line not in lines:
                 lines.append(line)
@@ -148,7 +163,7 @@ def _meaning(rows: Sequence[Row]) -> list[str]:
             folder = (Path(scored["folder"]) / entry["path"]).parent
             made = record.load(folder) if folder.name else None
             if made and made["stage"] == "sample":
-                return [str(made["details"]["meaning"])]
+                return [str(made["details"].get("meaning", ""))]
     return []
 
 

@@ -98,3 +98,36 @@ def test_a_speed_that_was_not_measured_has_no_verdict(work: Path) -> None:
     code, lines, _ = run(work)
     assert (code, verdicts(lines)) == (0, ["verdict", "QUOTABLE", "-"])
     assert not any("batch 16" in line for line in lines[3:])
+
+
+def scored(work: Path, number: int, dumps: dict[str, object]) -> None:
+    place = work / f"result_bs{FILES[number][0]}.json"
+    content = {
+        "schema": record.SCHEMA,
+        "status": "complete",
+        "inputs": [{"path": f"result/dumpOutput_device{number}", **dumps}],
+        "outputs": [record.fingerprint(place)],
+        "details": {"top1_interval_95": [0.4, "a lot"]},
+    }
+    record.path_of(place).write_text(json.dumps(content))
+
+
+def test_the_speed_of_another_run_than_the_result_is_left_out(work: Path) -> None:
+    place = keep(work, 0, {"verdict": "QUOTABLE", "reasons": []})
+    scored(work, 0, {})
+    assert verdicts(run(work)[1])[1] == "QUOTABLE"
+    scored(work, 0, {"listing_sha256": "that of other dumps"})
+    code, lines, err = run(work)
+    assert (code, err) == (0, "")
+    assert lines[1].split()[-3:] == ["-", "-", "-"]
+    name = place.relative_to(work)
+    assert f"- (batch 1): {name} is of another run than result_bs1.json: score anew" in lines
+
+
+def test_a_huge_perf_file_is_refused_unread(work: Path) -> None:
+    with (work / "result" / perf.perf_name("vision", 1, 0)).open("r+b") as file:
+        file.truncate(1 << 40)
+    code, _, err = run(work)
+    assert code == 1
+    assert "has more than 1 MiB; measure anew" in err
+    assert err.count("\n") == 1
