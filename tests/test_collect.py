@@ -62,6 +62,7 @@ def work(home: Path) -> Path:
     (folder / "result" / "PureInfer_perf_of_vovnet39_bs1_in_device_0.txt").write_text(
         "ave_throughputRate = 974.27samples/s, ave_latency = 1.02917ms\n"
     )
+    (folder / "result" / "perf_vision_batchsize_4_devices_0_1.txt").write_text(PERF)
     (folder / "result_bs1.json").write_text(json.dumps(RESULT))
     (folder / "out_summary.json").write_text(
         json.dumps({"throughput": 12.5, "filesinfo": {"0": {"infiles": [f"{PICTURE}.bin"]}}})
@@ -76,6 +77,7 @@ def work(home: Path) -> Path:
                 "details": {
                     "files": [f"{PICTURE}_0.bin"],
                     "refused": [{"path": f"{PICTURE}.JPEG", "reason": SECRET}],
+                    "missing": [PICTURE],
                     "latencies_us": list(range(1000)),
                 },
                 "error": f"PipelineError: /data/{PICTURE}.JPEG cannot be decoded",
@@ -174,6 +176,7 @@ def test_what_a_report_needs_goes_in(collected: dict[str, str]) -> None:
     assert "version=5.0.1\n" in versions
     assert len(versions) == 2
     assert collected["work/result/perf_vision_batchsize_1_device_0.txt"] == PERF
+    assert collected["work/result/perf_vision_batchsize_4_devices_0_1.txt"] == PERF
     assert "974.27" in collected["work/result/PureInfer_perf_of_vovnet39_bs1_in_device_0.txt"]
     assert json.loads(collected["work/result_bs1.json"]) == RESULT
     assert json.loads(collected["work/out_summary.json"])["throughput"] == 12.5

@@ -21,8 +21,10 @@ _MOST_LINES = 2000  # of the listing
 _DEPTH = 4  # folders below the work folder in which figures and logs are looked for
 
 # Lists of names of pictures, in records and in the summaries of ais_bench.
-_NAMES = frozenset(("files", "refused", "classes", "filesinfo", "infiles", "outfiles"))
-_PERF = re.compile(r"(perf_\w+_batchsize_\d+_device_\d+|PureInfer_perf_of_.+_in_device_\d+)\.txt")
+_NAMES = frozenset(("files", "refused", "missing", "classes", "filesinfo", "infiles", "outfiles"))
+_PERF = re.compile(
+    r"(perf_\w+_batchsize_\d+_devices?_[\d_]+|PureInfer_perf_of_.+_in_device_\d+)\.txt"
+)
 _AIPP = re.compile(r".*\.(cfg|config|aippconfig)")
 _SHOWN = re.compile(
     r".*\.(onnx|om|info|json|log|cfg|config|aippconfig|xml|pth|ledger|lock|md)|\.[\w.]+"
