@@ -4,6 +4,7 @@ sample   make the bundled sample: pictures, labels and a checkpoint that tells t
 current  say by the exit code whether a stage's output is still what its command would make
 summary  print the table of a whole run: accuracy, speed, where the files are
 judge    compare a reduced precision with fp32 on held-out pictures: may it be trusted?
+ascend   what run_all.sh --device ascend does: find, aipp, atc, measure, state, table
 collect  put what a report of a run on a card needs into one archive, without user data
 """
 
@@ -178,11 +179,19 @@ def collect(argv: list[str]) -> int:
     return door.enter(parser, call, argv, last=__name__ == "__main__")
 
 
+def ascend(argv: list[str]) -> int:
+    """Hand over to a command of the card's path."""
+    from cli import ascend_commands
+
+    return ascend_commands.main(argv, last=__name__ == "__main__")
+
+
 COMMANDS = {
     "sample": sample,
     "current": current,
     "summary": summary,
     "judge": judge,
+    "ascend": ascend,
     "collect": collect,
 }
 
