@@ -3,7 +3,8 @@
 Every block marked `sh` is run, top to bottom, in a copy of the project in a folder whose name has a
 space. `/opt/npu/imagenet` stands there for the sample. Blocks marked `sh card` need an Ascend card
 and `sh tests` is the very command that runs this; they are only read. `sh judged` must fail here in
-just the way that the text above it says, for the sample's network was never trained.
+just the way that the text above it says, for the sample's network was never trained. `sh long`
+takes hours or minutes; its commands are told apart here, and each has tests of its own.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def without_comments(block: str) -> str:
     return "\n".join(line.split("  #")[0].rstrip() for line in block.splitlines())
 
 
-@pytest.mark.parametrize("kind", ["sh", "sh card", "sh tests", "sh judged", PRINTED])
+@pytest.mark.parametrize("kind", ["sh", "sh card", "sh tests", "sh judged", "sh long", PRINTED])
 def test_both_languages_show_the_same_commands_and_output(kind: str) -> None:
     english, chinese = (blocks(name, kind) for name in READMES)
     assert english, kind
@@ -58,7 +59,7 @@ def test_links_within_the_project_lead_somewhere(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", READMES)
-@pytest.mark.parametrize("kind", ["sh", "sh card", "sh tests", "sh judged"])
+@pytest.mark.parametrize("kind", ["sh", "sh card", "sh tests", "sh judged", "sh long"])
 def test_every_block_is_sound_shell(name: str, kind: str, tmp_path: Path) -> None:
     for block in blocks(name, kind):
         script = tmp_path / "block.sh"
@@ -71,6 +72,17 @@ def test_the_test_command_is_the_one_that_runs_here() -> None:
     command = block.strip()
     assert (PROJECT / command).is_file()
     assert command.removeprefix("./") in (PROJECT / ".ci/run").read_text()
+
+
+def test_each_long_command_knows_its_options() -> None:
+    (block,) = blocks("README.md", "sh long")
+    for line in block.splitlines():
+        words = line.split()
+        assert words[0] == "python3"
+        options = [word for word in words if word.startswith("--")]
+        command = [sys.executable, *words[1:3], "--help"]
+        told = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+        assert all(option in told.stdout for option in options), line
 
 
 @pytest.mark.slow
