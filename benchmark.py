@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Run a model over a data set, or over random data, and measure it.
 
-The portable twin of the Ascend benchmark tool: same flags, same files, on the processor.
+The portable twin of the Ascend benchmark tool: same flags, same files, on the processor; and on
+the card's chips, through ais_bench, where the model is an om.
 
 With -input_text_path, each sample of the info file goes through the model, and there appear
   result/dumpOutput_device<D>/<stem>_<k>.txt|.bin        output k (from 1) of each sample
@@ -11,8 +12,13 @@ the samples that were left.
 With -round, random data goes through it, and there appears
   result/PureInfer_perf_of_<model>_in_device_<D>.txt     speed of the model alone
 
-The model is told by its content: ONNX and OpenVINO IR run here, whatever the file's name. Flags
-take one dash or two, and `-name=value` or `-name value`.
+With -device_id=0,1,2,3 several chips share a data set and leave one set of results, that of the
+first; then there is a perf file for each chip, and for all of them together
+  result/perf_<type>_batchsize_<B>_devices_0_1_2_3.txt   its Interface rate is the sum of theirs
+A chip that fails is named, with the samples that are missing; the same command goes on with them.
+
+The model is told by its content: ONNX, OpenVINO IR and om, whatever the file's name. Flags take one
+dash or two, and `-name=value` or `-name value`.
 """
 
 from __future__ import annotations
@@ -54,6 +60,8 @@ class ToolParser(door.Parser):
             self._refuse(
                 args, "round", "input_text_path", "useDvpp", "output_binary", "dump", "force"
             )
+            if len(args.device_id) > 1:
+                self.error("-round takes one device at a time: give each its own command")
         if args.model_type != SUPPORTED_TYPE:
             self.error(
                 f"-model_type={args.model_type} is known but not supported here,"
@@ -93,10 +101,10 @@ def _add_tool_flags(parser: ToolParser) -> None:
     )
     parser.flag(
         "device_id",
-        type=number(0, MOST_DEVICES),
-        default=0,
+        type=_devices,
+        default=(0,),
         metavar="D",
-        help="goes into the names of the results; the processor runs them all",
+        help="chip, or chips as in 0,1,2,3; without a card it only names the results",
     )
     parser.flag(
         "batch_size",
@@ -106,7 +114,7 @@ def _add_tool_flags(parser: ToolParser) -> None:
         help="samples per model execution",
     )
     parser.flag(
-        "om_path", type=door.path, required=True, metavar="MODEL", help="ONNX or OpenVINO IR"
+        "om_path", type=door.path, required=True, metavar="MODEL", help="ONNX, OpenVINO IR or om"
     )
     parser.flag(
         "input_text_path", type=door.path, metavar="INFO", help="info file, made by get_info.py"
@@ -191,7 +199,8 @@ def _dataset(args: argparse.Namespace) -> door.Verdict:
         model=args.om_path,
         info=args.input_text_path,
         batch_size=args.batch_size,
-        device=args.device_id,
+        device=args.device_id[0],
+        devices=args.device_id,
         model_type=args.model_type,
         width=args.input_width,
         height=args.input_height,
@@ -207,6 +216,11 @@ def _dataset(args: argparse.Namespace) -> door.Verdict:
     door.say(f"[INFO] {done.loaded.describe()}")
     for line in perf.to_text(done.perf).splitlines():
         door.say(line)
+    for chip in done.chips:
+        door.say(f"[INFO] {chip.describe()}")
+    if done.chips:
+        worked = f"{len(done.chips)} of {len(job.devices)} devices"
+        door.say(f"[INFO] {worked} together: Interface rate {done.perf.interface_rate:.6g}/s")
     for line in done.verdict.lines():
         door.say(f"[INFO] {line}")
     unverified = f", inputs {chain.say(done.doubts)}" if done.doubts else ""
@@ -223,7 +237,7 @@ def _pure(args: argparse.Namespace) -> door.Verdict:
         model=args.om_path,
         rounds=args.round,
         batch_size=args.batch_size,
-        device=args.device_id,
+        device=args.device_id[0],
         width=args.input_width,
         height=args.input_height,
         engine=args.engine,
@@ -251,6 +265,14 @@ def _pure(args: argparse.Namespace) -> door.Verdict:
 
 def _is_long(word: str) -> bool:
     return len(word) > 2 and word[0] == "-" and word[1].isalpha()
+
+
+def _devices(text: str) -> tuple[int, ...]:
+    one = door.whole_number(0, MOST_DEVICES)
+    found = tuple(map(one, text.split(",")))
+    if len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"{text!r} names a device twice")
+    return found
 
 
 def _boolean(text: str) -> bool:

@@ -13,10 +13,12 @@ from pathlib import Path
 
 from pipeline import quotable, record
 from pipeline.errors import PipelineError
-from pipeline.formats import perf
+from pipeline.formats import perf, text
 from pipeline.published import CHIPS_PER_310_CARD
 
 SCHEMA = 1
+ON_CARD = "ascend"  # the engine that runs on a card's chips
+_MOST_BYTES = 1 << 20  # of a perf file, which has some hundred
 
 _BATCH_IN_MODEL = re.compile(r"(?:^|[_-])bs([0-9]+)(?:$|[_.-])", re.IGNORECASE)
 
@@ -50,12 +52,16 @@ def read(path: Path, chips: int | None) -> Row:
     """
     try:
         # Its few lines are ASCII; what is not shows up as what it is in the message.
-        figures = perf.from_text(path.read_bytes().decode("ascii", "backslashreplace"))
+        data = text.read(path, "give files that the benchmark wrote", _MOST_BYTES)
+        figures = perf.from_text(data.decode("ascii", "backslashreplace"))
     except ValueError as error:
         raise PipelineError(f"{path}: {error}", "give files that the benchmark wrote") from None
     name = perf.split_name(path.name)
     made = _record_of(path)
-    count, why = (chips, "--chips") if chips is not None else _chips(made)
+    if name and name.devices:
+        count, why = 1, f"the file is of {len(name.devices)} devices together"
+    else:
+        count, why = (chips, "--chips") if chips is not None else _chips(made)
     verdict, because = _verdict(made)
     if isinstance(figures, perf.PurePerf):
         model = name.model_stem if name else None
@@ -82,7 +88,7 @@ def read(path: Path, chips: int | None) -> Row:
         kind="dataset",
         model=name.model_type if name else None,
         batch_size=name.batch_size if name else None,
-        device=name.device if name else None,
+        device=name.device if name and not name.devices else None,
         interface_rate=rate,
         latency_ms=figures.infer_latency_ms,
         chips=count,
@@ -185,6 +191,8 @@ def _chips(made: record.Json | None) -> tuple[int, str]:
     if made is None:
         return CHIPS_PER_310_CARD, f"a 310 card has {CHIPS_PER_310_CARD} chips (else give --chips)"
     engine = made.get("details", {}).get("engine", "an engine")
+    if engine == ON_CARD:
+        return CHIPS_PER_310_CARD, f"a 310 card has {CHIPS_PER_310_CARD} chips (else give --chips)"
     return 1, f"measured here by {engine}, without a card"
 
 

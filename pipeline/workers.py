@@ -106,7 +106,7 @@ class _Pool:
         """Start one more process; PipelineError where the system has no room for it."""
         context = multiprocessing.get_context("spawn")
         try:
-            with _children_inherit():
+            with children_inherit():
                 here, there = context.Pipe()
                 process = context.Process(target=_serve, args=(there, self._work), daemon=True)
                 process.start()
@@ -189,7 +189,7 @@ class _Pool:
 
 
 @contextlib.contextmanager
-def _children_inherit() -> Iterator[None]:
+def children_inherit() -> Iterator[None]:
     """Let a process that the block starts have one thread per library, and be deaf to Ctrl-C.
 
     A terminal sends Ctrl-C to all of them. With SIGINT blocked it reaches this process alone, which

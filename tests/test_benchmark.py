@@ -210,7 +210,7 @@ def test_flags_take_one_dash_or_two_and_an_equals_sign_or_none(
     }
     args = benchmark.build_parser().parse([w for item in given.items() for w in form(*item)])
     assert (args.om_path, args.input_text_path) == (Path("a b.om"), Path("x=y.info"))
-    assert (args.useDvpp, args.device_id, args.output_binary) == (True, 7, False)
+    assert (args.useDvpp, args.device_id, args.output_binary) == (True, (7,), False)
 
 
 @pytest.mark.parametrize(

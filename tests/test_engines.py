@@ -40,8 +40,8 @@ def save_ir(onnx_path: Path, ir_path: Path) -> Path:
     return ir_path
 
 
-def test_the_engines_of_the_requirements_are_found() -> None:
-    assert set(engines.names()) == set(ENGINES)
+def test_the_engines_of_the_requirements_and_the_cards_are_found() -> None:
+    assert set(engines.names()) == {*ENGINES, "ascend"}
 
 
 @each_engine
@@ -188,10 +188,10 @@ def test_a_model_of_unfixed_picture_size_is_refused(engine: str, tmp_path: Path)
 
 
 def test_an_offline_model_says_that_it_needs_a_card(tmp_path: Path) -> None:
-    model = tmp_path / "vovnet39_bs1.om"
+    model = tmp_path / "vovnet39_bs1.onnx"
     model.write_bytes((0x444F4D49).to_bytes(4, "little") + bytes(252))
-    with pytest.raises(PipelineError, match="needs an Ascend card; run it there"):
-        model_file.identify(model)
+    with pytest.raises(PipelineError, match="an om needs an Ascend card .* or give the .onnx file"):
+        engines.load("auto", model, Settings(1))
 
 
 @pytest.mark.parametrize(

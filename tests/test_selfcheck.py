@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.engines import PRECISIONS, TensorInfo
+from pipeline.engines import CONVERTED, PRECISIONS, TensorInfo
 from pipeline.errors import PipelineError
 from pipeline.quotable import Check, Timed
 from pipeline.runner import loading, selfcheck, sinks
@@ -227,7 +227,7 @@ def test_integers_may_not_differ_at_all() -> None:
 
 
 def test_every_precision_that_an_engine_may_have_has_a_tolerance() -> None:
-    assert set(selfcheck.TOLERANCES) == set(PRECISIONS)
+    assert set(selfcheck.TOLERANCES) == {*PRECISIONS, CONVERTED}
 
 
 def test_a_reduced_precision_is_given_its_own_tolerance() -> None:

@@ -1,4 +1,4 @@
-"""Engines that run a model on this machine's processor, behind one small interface.
+"""Engines that run a model on this machine's processor, or its card, behind one small interface.
 
 An engine is one file here, `<name>_engine.py`, that holds an `ENGINE`. Its package is imported
 when the engine is chosen and not before, so that one may be missing.
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 INT8 = "int8"
 PRECISIONS = ("fp32", "bf16", INT8)
+CONVERTED = "as converted"  # the precision of a model that has its own, whatever is asked for
 MOST_SAMPLE_BYTES = 1 << 30  # of the input; a picture here has 0.6 MiB
 _SUFFIX = "_engine"
 
@@ -46,7 +47,8 @@ class Settings:
 
     A dynamic batch becomes `batch_size`. `threads` are the engine's own, all together (None: all
     usable cores). `requests` is how many inferences are in flight at a time (None: as many as the
-    engine gains from). `cache` is where compiled models are kept, if anywhere.
+    engine gains from). `cache` is where compiled models are kept, if anywhere. `devices` are the
+    chips of a card that share the work; a processor is none.
     """
 
     batch_size: int
@@ -54,6 +56,11 @@ class Settings:
     precision: str = "fp32"
     requests: int | None = None
     cache: Cache | None = None
+    devices: tuple[int, ...] = (0,)
+
+
+class DeviceLost(PipelineError):
+    """One device of several failed, and takes no more work; the others go on."""
 
 
 class Session(Protocol):
@@ -83,7 +90,11 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Engine:
-    """What an engine file offers; `rank` orders the choice of `auto`, the greatest first."""
+    """What an engine file offers; `rank` orders the choice of `auto`, the greatest first.
+
+    `remedy` is what to do where `package` is missing. `on_card` says that it takes a list of
+    devices, and neither threads nor a precision.
+    """
 
     name: str
     package: str
@@ -91,6 +102,8 @@ class Engine:
     kinds: frozenset[str]
     precisions: tuple[str, ...]
     open_session: Callable[[ModelFile, Settings], Session]
+    remedy: str = "install requirements.txt into the environment"
+    on_card: bool = False
 
 
 def names() -> tuple[str, ...]:
@@ -105,7 +118,7 @@ def load(engine: str, model: Path | ModelFile, settings: Settings) -> Session:
     The model is told by its content, whatever its name. Raises PipelineError where the file is no
     model that runs here, the engine is missing, it or the processor lacks the precision, the model
     has not exactly one input, or its batch is fixed to another size. An int8 model runs as int8
-    and as nothing else, and no other model does.
+    and as nothing else, and no other model does; an om runs as it was converted.
     """
     from pipeline.engines import model_file
 
@@ -113,23 +126,19 @@ def load(engine: str, model: Path | ModelFile, settings: Settings) -> Session:
         found = model
     else:
         found = model_file.identify(model, settings.cache)
-    chosen = _choose(engine, found.kind)
-    if settings.precision not in chosen.precisions:
-        raise PipelineError(
-            f"the engine {chosen.name} has no precision {settings.precision}",
-            f"it has {', '.join(chosen.precisions)}",
-        )
+    chosen = _choose(engine, found)
+    _check_settings(chosen, found.path, settings)
     if found.quantized and settings.precision != INT8:
         raise PipelineError(
             f"{found.path} is an int8 model, and the precision asked for is {settings.precision}",
             f"ask for {INT8}, or give the fp32 model",
         )
-    if settings.precision == INT8 and not found.quantized:
+    if settings.precision == INT8 and not (found.quantized or chosen.on_card):
         raise PipelineError(
             f"{found.path} is no int8 model", "make one of it with vovnet39_quantize.py"
         )
     session = chosen.open_session(found, settings)
-    if session.precision != settings.precision:
+    if session.precision not in (settings.precision, CONVERTED):
         raise PipelineError(
             f"{chosen.name} takes {session.precision} for {found.path} where"
             f" {settings.precision} was asked for",
@@ -137,6 +146,18 @@ def load(engine: str, model: Path | ModelFile, settings: Settings) -> Session:
         )
     _check(session, found.path, settings.batch_size)
     return session
+
+
+def new_batch(session: Session, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return zeros of the dtype of the model's input, where `session` can take them from at once.
+
+    They are of use as long as the session is.
+    """
+    import numpy as np
+
+    own = getattr(session, "new_batch", None)
+    made: NDArray[Any] = own(shape) if own else np.zeros(shape, session.inputs[0].dtype)
+    return made
 
 
 def usable_threads(settings: Settings) -> int:
@@ -150,7 +171,8 @@ def failure(engine: str, doing: str, error: Exception) -> PipelineError:
     return PipelineError(f"{engine} failed {doing}: {words[:300]}", "see what it says of the model")
 
 
-def _choose(name: str, kind: str) -> Engine:
+def _choose(name: str, model: ModelFile) -> Engine:
+    kind = model.kind
     if name != AUTO:
         engine = _engine(name)
         if kind not in engine.kinds:
@@ -164,6 +186,7 @@ def _choose(name: str, kind: str) -> Engine:
             raise _missing(engine, error) from error
         return engine
     reasons = []
+    remedy = ""
     for engine in sorted(map(_engine, names()), key=lambda e: -e.rank):
         if kind not in engine.kinds:
             continue
@@ -171,12 +194,38 @@ def _choose(name: str, kind: str) -> Engine:
             importlib.import_module(engine.package)
         except ImportError as error:
             reasons.append(_missing(engine, error).what)
+            remedy = engine.remedy
             continue
         return engine
     raise PipelineError(
-        f"no engine for a model of the kind {kind}: {', '.join(reasons)}",
-        "install requirements.txt into the environment",
+        f"no engine for a model of the kind {kind}: {', '.join(reasons)} ({model.path})", remedy
     )
+
+
+def _check_settings(chosen: Engine, model: Path, settings: Settings) -> None:
+    """Refuse what the engine has no use for."""
+    if not chosen.on_card and len(settings.devices) > 1:
+        numbers = ",".join(map(str, settings.devices))
+        raise PipelineError(
+            f"-device_id={numbers} are chips of a card, and {chosen.name} runs {model} on the"
+            " processor",
+            "give one number, which only names the results here, or an om",
+        )
+    if chosen.on_card and settings.threads:
+        raise PipelineError(
+            f"-threads has no meaning for {model}, which runs on a card", "leave it out"
+        )
+    if chosen.on_card and settings.precision != PRECISIONS[0]:
+        raise PipelineError(
+            f"{model} has the precision that it was converted with, and {settings.precision} was"
+            " asked for",
+            "leave out -precision, or convert it with another --precision_mode of atc",
+        )
+    if settings.precision not in chosen.precisions:
+        raise PipelineError(
+            f"the engine {chosen.name} has no precision {settings.precision}",
+            f"it has {', '.join(chosen.precisions)}",
+        )
 
 
 def _engine(name: str) -> Engine:
@@ -191,7 +240,7 @@ def _engine(name: str) -> Engine:
 def _missing(engine: Engine, error: ImportError) -> PipelineError:
     return PipelineError(
         f"the engine {engine.name} cannot be imported ({error})",
-        "install requirements.txt into the environment, or choose another -engine",
+        f"{engine.remedy}, or choose another -engine",
     )
 
 
@@ -224,7 +273,7 @@ def _check(session: Session, model: Path, batch_size: int) -> None:
         raise PipelineError(
             f"{model}: input size mismatch: its batch is fixed to {info.shape[0]},"
             f" and -batch_size is {batch_size}",
-            f"give -batch_size={info.shape[0]}, or a model with a dynamic batch",
+            f"give -batch_size={info.shape[0]}, or a model for batches of {batch_size}",
         )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ONNX = "ONNX"
 IR = "OpenVINO IR"
+OM = "om (offline model for an Ascend card)"
 
 # MODEL_FILE_MAGIC_NUM = 0x444F4D49, little-endian, first field of the header of every offline
 # model: GraphEngine, inc/framework/common/types.h.
@@ -58,8 +59,8 @@ class ModelFile:
 def identify(path: Path, kept: cache.Cache | None = None) -> ModelFile:
     """Return what `path` holds; what was found out about an ONNX model stays in the cache `kept`.
 
-    Raises PipelineError where it is missing, empty, an offline model for an Ascend card, or
-    nothing that is run here; also where a companion is missing or lies outside its folder.
+    Raises PipelineError where it is missing, empty, or nothing that is run here; also where a
+    companion is missing or lies outside its folder.
     """
     if not path.exists():
         raise PipelineError(f"{path} does not exist", "give the model with -om_path")
@@ -70,10 +71,8 @@ def identify(path: Path, kept: cache.Cache | None = None) -> ModelFile:
     if not head:
         raise PipelineError(f"{path} is empty", "export the model again")
     if head.startswith(_OM_MAGIC):
-        raise PipelineError(
-            f"{path} is an offline model (om), which needs an Ascend card",
-            "run it there with Huawei's benchmark tool, or give the .onnx file here",
-        )
+        found = ModelFile(path, OM)
+        return found if kept is None else replace(found, content=content_of(found))
     if head.startswith(_ZIP_MAGIC):
         raise PipelineError(
             f"{path} is a zip archive, such as a PyTorch checkpoint, and no ONNX model",

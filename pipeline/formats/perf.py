@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.formats.text import shown
@@ -44,15 +45,22 @@ class PurePerf:
 
 @dataclass(frozen=True)
 class PerfName:
-    """What a perf file's name says; `model_type` of a data-set run, `model_stem` of a pure one."""
+    """What a perf file's name says; `model_type` of a data-set run, `model_stem` of a pure one.
+
+    Of several devices together, `devices` has all and `device` is the first.
+    """
 
     device: int
     model_type: str | None = None
     batch_size: int | None = None
     model_stem: str | None = None
+    devices: tuple[int, ...] = ()
 
 
 _DATASET_NAME = re.compile(r"perf_(.+)_batchsize_([0-9]+)_device_([0-9]+)\.txt", re.DOTALL)
+_CARD_NAME = re.compile(
+    r"perf_(.+)_batchsize_([0-9]+)_devices_([0-9]+(?:_[0-9]+)+)\.txt", re.DOTALL
+)
 _PURE_NAME = re.compile(r"PureInfer_perf_of_(.+)_in_device_([0-9]+)\.txt", re.DOTALL)
 
 _LINES = (
@@ -73,15 +81,26 @@ def perf_name(model_type: str, batch_size: int, device: int) -> str:
     return f"perf_{model_type}_batchsize_{batch_size}_device_{device}.txt"
 
 
+def card_perf_name(model_type: str, batch_size: int, devices: Sequence[int]) -> str:
+    """Return the file name of the figures of several devices together, a form of our own.
+
+    Patterns for the files of one device do not match it: its rates are sums already.
+    """
+    return f"perf_{model_type}_batchsize_{batch_size}_devices_{'_'.join(map(str, devices))}.txt"
+
+
 def pure_perf_name(model_stem: str, device: int) -> str:
     """Return the file name of a pure inference run's figures."""
     return f"PureInfer_perf_of_{model_stem}_in_device_{device}.txt"
 
 
 def split_name(name: str) -> PerfName | None:
-    """Return what a file name made by one of the two functions above says, or None."""
+    """Return what a file name made by one of the functions above says, or None."""
     if match := _DATASET_NAME.fullmatch(name):
         return PerfName(int(match[3]), model_type=match[1], batch_size=int(match[2]))
+    if match := _CARD_NAME.fullmatch(name):
+        several = tuple(map(int, match[3].split("_")))
+        return PerfName(several[0], match[1], int(match[2]), devices=several)
     if match := _PURE_NAME.fullmatch(name):
         return PerfName(int(match[2]), model_stem=match[1])
     return None

@@ -16,8 +16,8 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.quotable import Conditions
@@ -42,15 +42,24 @@ class Reading:
 
 
 class Watch:
-    """Two readings of a system whose `/` is at `root`, and what lies between them."""
+    """Two readings of a system whose `/` is at `root`, and what lies between them.
 
-    def __init__(self, root: Path = Path("/")) -> None:
-        self._root = root
-        self._before = read(root)
+    `helpers_s` returns the processor time so far of processes that work for this one.
+    """
+
+    def __init__(
+        self, root: Path = Path("/"), helpers_s: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        self._root, self._helpers_s = root, helpers_s
+        self._before = self._read()
+
+    def _read(self) -> Reading:
+        reading = read(self._root)
+        return replace(reading, own_s=reading.own_s + self._helpers_s())
 
     def conditions(self) -> Conditions:
         """Read once more, and return what has happened since the beginning."""
-        before, after = self._before, read(self._root)
+        before, after = self._before, self._read()
         return Conditions(
             others=others_share(before, after),
             throttled=_throttled_share(before, after),

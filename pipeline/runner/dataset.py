@@ -7,6 +7,8 @@ run goes on from there (`pipeline.runner.resume`). One that was complete is meas
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,17 +25,17 @@ from pipeline import (
     quotable,
     record,
 )
-from pipeline.engines import Settings, model_file
+from pipeline.engines import DeviceLost, Settings, model_file
 from pipeline.errors import PipelineError
 from pipeline.formats import perf
 from pipeline.ledger import Ledger
 from pipeline.quotable import Conditions, Verdict
-from pipeline.runner import inputs, loading, resume, selfcheck, sinks, timing, waiting
+from pipeline.runner import devices, inputs, loading, resume, selfcheck, sinks, timing, waiting
 from pipeline.runner.conditions import Watch
 from pipeline.runner.flow import Flow, Source
 from pipeline.runner.loading import Loaded
 from pipeline.runner.sources import ImageFiles, TensorFiles
-from pipeline.runner.timing import Measured, dataset_perf
+from pipeline.runner.timing import Measured
 
 FORMS = ("text", "binary", "npy")
 PACKAGES = ("numpy", "onnxruntime", "openvino", "orjson", "Pillow")
@@ -41,12 +43,16 @@ PACKAGES = ("numpy", "onnxruntime", "openvino", "orjson", "Pillow")
 
 @dataclass(frozen=True)
 class Job:
-    """What a data-set run is asked for; `form` is one of `FORMS`."""
+    """What a data-set run is asked for; `form` is one of `FORMS`.
+
+    Several `devices` share the work, and `device` is the first of them.
+    """
 
     model: Path
     info: Path
     batch_size: int
     device: int = 0
+    devices: tuple[int, ...] = ()
     model_type: str = "vision"
     width: int | None = None
     height: int | None = None
@@ -66,8 +72,21 @@ class Job:
 
     @property
     def perf_file(self) -> Path:
-        """Where the figures go."""
-        return self.results / perf.perf_name(self.model_type, self.batch_size, self.device)
+        """Where the figures go, of all devices together."""
+        if len(self.devices) > 1:
+            name = perf.card_perf_name(self.model_type, self.batch_size, self.devices)
+            return self.results / name
+        return self.chip_file(self.device)
+
+    @property
+    def perf_files(self) -> list[Path]:
+        """Where all figures go: those of the run, then those of each of several devices."""
+        several = self.devices if len(self.devices) > 1 else ()
+        return [self.perf_file, *map(self.chip_file, several)]
+
+    def chip_file(self, device: int) -> Path:
+        """Return where the figures of one device go."""
+        return self.results / perf.perf_name(self.model_type, self.batch_size, device)
 
 
 @dataclass(frozen=True)
@@ -81,6 +100,7 @@ class Outcome:
     samples: int
     kept: int
     verdict: Verdict  # on the figures
+    chips: Sequence[devices.Chip]  # of several devices, what each has done
 
     def tally(self) -> str:
         """Return how many samples there are and, where it is not all, how many were timed."""
@@ -93,9 +113,12 @@ def run(job: Job) -> Outcome:
     Nothing of an earlier run is touched before all inputs have been checked and the model has
     answered once. Raises PipelineError for whatever is wrong with info file, samples or model.
     """
-    places.check_file(job.perf_file, [job.model, job.info], make_parent=True)
+    for file in job.perf_files:
+        places.check_file(file, [job.model, job.info], make_parent=True)
     given = inputs.read(job.info, job.images, job.dump_folder)
-    settings = Settings(job.batch_size, job.threads, job.precision)
+    settings = Settings(
+        job.batch_size, job.threads, job.precision, devices=job.devices or (job.device,)
+    )
     loaded = loading.load(job.engine, job.model, settings, job.warmup)
     session = loaded.session
     model = session.inputs[0]
@@ -119,24 +142,32 @@ def run(job: Job) -> Outcome:
             "outputs": {n: list(o.shape) for n, o in zip(names, loaded.outputs, strict=True)},
             "output_dtypes": [output.dtype.name for output in loaded.outputs],
         }
-        job.perf_file.unlink(missing_ok=True)
-        record.path_of(job.perf_file).unlink(missing_ok=True)
+        for file in job.perf_files:
+            file.unlink(missing_ok=True)
+            record.path_of(file).unlink(missing_ok=True)
         if anew:
             ledger.remove(job.dump_folder)
         with Ledger(job.dump_folder, _session(job, given, loaded, made)) as book:
             measured, plan, conditions = _flow(job, given, loaded, book, made)
             book.sync()
-        figures = dataset_perf(measured)
+        chips = devices.chips(measured, session) if len(job.devices) > 1 else []
+        figures = devices.card_perf(measured, chips)
         atomic.write_text(job.perf_file, perf.to_text(figures))
+        for chip in chips:
+            atomic.write_text(job.chip_file(chip.device), perf.to_text(chip.perf))
         verdict = _judge(job, given, loaded, measured, plan, conditions)
         made.details["quotable"] = verdict.to_json()
+        made.outputs = [job.dump_folder, *filter(Path.exists, job.perf_files)]
+        made.details["chips"] = [dataclasses.asdict(chip) for chip in chips]
         _finish(made, measured, len(names), figures)
     # The next batch size on this device replaces the dumps and their record, not these figures.
-    record.copy(job.dump_folder, job.perf_file)
+    for file in made.outputs[1:]:
+        record.copy(job.dump_folder, file)
     # Not before the record says complete: a run killed in between would have to begin anew.
     with contextlib.suppress(PipelineError), lock.holding(job.dump_folder):
         ledger.remove(job.dump_folder)
-    return Outcome(figures, measured, loaded, links["doubts"], len(given.paths), plan.kept, verdict)
+    doubts, total = links["doubts"], len(given.paths)
+    return Outcome(figures, measured, loaded, doubts, total, plan.kept, verdict, chips)
 
 
 def _is_complete(folder: Path) -> bool:
@@ -152,12 +183,13 @@ def _begin(job: Job, given: inputs.Inputs, loaded: Loaded) -> record.Run:
     return record.Run(
         stage="benchmark",
         inputs=[*loaded.model.files, job.info, *given.recorded_folders(job.dump_folder)],
-        outputs=[job.dump_folder, job.perf_file],
+        outputs=[job.dump_folder, *job.perf_files],
         settings={
             "mode": "dataset",
             "model_type": job.model_type,
             "batch_size": job.batch_size,
             "device": job.device,
+            "devices": list(job.devices),
             "images": job.images,
             "form": job.form,
             "engine": job.engine,
@@ -182,7 +214,8 @@ def _session(job: Job, given: inputs.Inputs, loaded: Loaded, made: record.Run) -
         "images": job.images,
         "size": [job.width, job.height],
         "engine": [session.engine, session.version, session.precision],
-        "threads": [session.threads, session.requests],
+        # On a card nothing depends on how many chips share the work, so that others may go on.
+        "threads": None if devices.numbers(session) else [session.threads, session.requests],
         "processor": machine.processor(),
         "dtypes": [row.dtype.str for row in rows],
         "shapes": [list(row.shape) for row in rows] if job.form == "npy" else None,
@@ -215,10 +248,12 @@ def _flow(
         shown = stack.enter_context(progress.track("benchmark", left, "samples"))
         flow = Flow(loaded.session, source, sink, job.batch_size, plan.batches)
         try:
-            watch = Watch()
+            watch = Watch(helpers_s=functools.partial(devices.helpers_s, loaded.session))
             measured = flow.run(shown)
             return measured, plan, watch.conditions()
         except (PipelineError, OSError, KeyboardInterrupt) as error:
+            if isinstance(error, DeviceLost):
+                made.details["missing"] = _stems(flow.missing(), given.stems, job.batch_size)
             raise _telling(error, job.dump_folder, plan.kept + flow.written, total) from error
         finally:
             counts |= {"dumped": plan.kept + flow.written, "not_done": left - flow.written}
@@ -263,11 +298,20 @@ def _telling(
         return KeyboardInterrupt(far)
     if not folder.is_dir():
         return PipelineError(f"{folder} was removed during the run", "run the same command again")
+    if isinstance(error, DeviceLost):
+        hint = f"{error.hint}; the same command goes on with what is missing"
+        return PipelineError(f"{error.what} ({far})", hint)
     if isinstance(error, PipelineError):
         return PipelineError(f"{error.what} ({far})", error.hint)
     if not error.strerror:
         return error
     return OSError(error.errno, f"{error.strerror} ({far})", error.filename)
+
+
+def _stems(numbers: Sequence[int], stems: Sequence[str], batch_size: int) -> list[str]:
+    """Return the samples of some batches."""
+    starts = [number * batch_size for number in numbers]
+    return [stem for start in starts for stem in stems[start : start + batch_size]]
 
 
 def _tally(samples: int, kept: int) -> str:

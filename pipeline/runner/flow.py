@@ -17,16 +17,16 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engines import Session
+from pipeline.engines import DeviceLost, Session, new_batch
 from pipeline.errors import PipelineError
 from pipeline.runner import waiting
-from pipeline.runner.timing import Interval, Measured, Span
+from pipeline.runner.timing import Call, Interval, Measured, Span
 
 _RING_BYTES = 16 << 20  # more of them only leave the processor's caches
 _MOST_SLOTS = 32
+_MOST_NAMED = 3  # batches that a message names
 
 
 @dataclass
@@ -90,20 +90,23 @@ class Flow:
         self._filled: SimpleQueue[Batch | None] = SimpleQueue()
         self._done: SimpleQueue[Batch | None] = SimpleQueue()
         for _ in range(self._slots(info.dtype.itemsize * math.prod(shape))):
-            self._free.put(Batch(np.zeros(shape, info.dtype)))
+            self._free.put(Batch(new_batch(session, shape)))
         self._lock = threading.Lock()
         self._reading, self._inferring = source.workers, session.requests
         self._error: BaseException | None = None
-        self._stopped = False
+        self._stopped = self._stranded = False
         self.written = 0
         self._spans: dict[str, list[Span]] = {"read": [], "prepare": [], "infer": [], "post": []}
         self._executes: list[Interval] = [(0, 0)] * len(self._numbers)
-        self._calls_ns = [0] * len(self._numbers)
+        self._ran: list[Call | None] = [None] * len(self._numbers)
+        self._done_places: set[int] = set()
+        self._lost: list[DeviceLost] = []
 
     def run(self, report: Callable[[int], None]) -> Measured:
         """Run to the end; `report` gets the number of samples written, now and then.
 
-        The first failure in any thread stops all others and is raised here.
+        The first failure in any thread stops all others and is raised here. A device that fails
+        stops alone: the others do what is left but for the batches that were on it.
         """
         threads = [self._thread(self._read) for _ in range(self._source.workers)]
         threads += [self._thread(self._infer, r) for r in range(self._session.requests)]
@@ -120,12 +123,15 @@ class Flow:
             raise self._error
         for thread in threads:
             thread.wait()
+        if self._lost:
+            raise self._loss()
         spans = {module: Span.merged(kept) for module, kept in self._spans.items()}
         return Measured(
             samples=sum(map(self._count, self._numbers)),
             batch_size=self._batch_size,
             executes=self._executes,
-            calls_ns=self._calls_ns,
+            calls_ns=[call.end - call.start for call in self._ran if call],
+            ran=[call for call in self._ran if call],
             **spans,
         )
 
@@ -141,7 +147,7 @@ class Flow:
     def _read(self) -> None:
         source, now = self._source, time.perf_counter_ns
         reading, preparing = self._span("read"), self._span("prepare")
-        while (batch := self._next(self._free)) is not None:
+        while not self._stranded and (batch := self._next(self._free)) is not None:
             place = next(self._places)  # one bytecode in CPython: no two threads get the same
             if place >= len(self._numbers):
                 break
@@ -164,10 +170,14 @@ class Flow:
 
     def _infer(self, request: int) -> None:
         session, now, span = self._session, time.perf_counter_ns, self._span("infer")
+        own_times: list[Interval] | None = getattr(session, "called", None)
         while (batch := self._next(self._filled)) is not None:
             started = now()
             try:
                 batch.outputs = session.infer(request, batch.tensor)
+            except DeviceLost as error:
+                self._lose(error, batch)
+                break
             except PipelineError as error:
                 names = self._source.names
                 last = names[batch.first + batch.count - 1]
@@ -176,7 +186,9 @@ class Flow:
             ended = now()
             span.add(started, ended)
             self._executes[batch.place] = session.executed[request]
-            self._calls_ns[batch.place] = ended - started
+            # Where calls wait for their turn, the session knows the call's own times.
+            own = own_times[request] if own_times else (started, ended)
+            self._ran[batch.place] = Call(request, batch.count, *own)
             self._done.put(batch)
         with self._lock:
             self._inferring -= 1
@@ -190,7 +202,38 @@ class Flow:
             sink.write(batch)
             span.add(started, now())
             self.written += batch.count
+            self._done_places.add(batch.place)
             self._free.put(batch)
+
+    def _lose(self, error: DeviceLost, batch: Batch) -> None:
+        """Go on without the device that a batch was on; stop reading where it was the last one."""
+        with self._lock:
+            if error not in self._lost:
+                self._lost.append(error)
+            self._stranded = self._inferring == 1
+        self._free.put(batch)
+        if self._stranded:
+            self._end(self._free, self._source.workers)
+
+    def _loss(self) -> DeviceLost:
+        """Return one error for all devices that failed, and what was lost with them."""
+        said = ", and ".join(error.what for error in self._lost)
+        missing = self.missing()
+        count = sum(map(self._count, missing))
+        first = missing[:_MOST_NAMED]
+        parts = ", ".join(map(self._range, first))
+        more = f" and {len(missing) - len(first)} more batches" if len(missing) > len(first) else ""
+        what = f"{said}: {count} of {self._total} samples are missing ({parts}{more})"
+        return DeviceLost(what, self._lost[0].hint)
+
+    def missing(self) -> list[int]:
+        """Return the numbers of the batches that are not written."""
+        return [n for place, n in enumerate(self._numbers) if place not in self._done_places]
+
+    def _range(self, number: int) -> str:
+        first = number * self._batch_size
+        names = self._source.names[first : first + self._count(number)]
+        return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
     def _next(self, queue: SimpleQueue[Batch | None]) -> Batch | None:
         batch = queue.get()

@@ -52,6 +52,7 @@ class Loaded:
             "start": s.start,
             "first_inference_ms": round(self.first_inference_ms, 6),
             "warmup_inferences": self.warmup,
+            "devices": list(getattr(s, "devices", ())),
             "machine": machine.describe(),
         }
 

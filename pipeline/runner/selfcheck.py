@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engines import Session
+from pipeline.engines import CONVERTED, Session
 from pipeline.errors import PipelineError
 from pipeline.formats import dump
 from pipeline.quotable import Check, Timed
@@ -39,8 +39,9 @@ MOST_FASTER, MOST_FASTER_SHORT = 0.10, 0.20
 MOST_SLOWER = 0.1  # of the pairs, where one batch repeated is said to be faster
 
 # The engines promise no equal bits: the order of their sums is their own. By the greatest magnitude
-# of an output: fp32 leaves 1e-4 for that; bf16 has 8 bits, and one step of int8 is a 127th.
-TOLERANCES = {"fp32": 1e-4, "bf16": 2e-2, "int8": 2e-2}
+# of an output: fp32 leaves 1e-4 for that; bf16 has 8 bits, and one step of int8 is a 127th. An om
+# may have any of these, and is float16 unless atc is told otherwise.
+TOLERANCES = {"fp32": 1e-4, "bf16": 2e-2, "int8": 2e-2, CONVERTED: 2e-2}
 
 Dumped = Callable[[int], Sequence[NDArray[Any]]]  # sample -> its outputs, flat
 

@@ -25,6 +25,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pipeline.formats.perf import DatasetPerf, PurePerf
 from pipeline.quotable import LEAST_CALLS, LEAST_SECONDS, Timed
@@ -34,6 +35,15 @@ MOST_ROUNDS = 1024  # that the benchmark tool takes
 Interval = tuple[int, int]  # start and end, time.perf_counter_ns
 _NS_PER_S = 1e9
 _NS_PER_MS = 1e6
+
+
+class Call(NamedTuple):
+    """One batch: the request that ran it, its real samples, start and end of the call in ns."""
+
+    request: int
+    samples: int
+    start: int
+    end: int
 
 
 class Span:
@@ -70,7 +80,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Measured:
-    """One run over a data set; `executes` and `calls_ns` have one entry per batch, in order."""
+    """One run over a data set; `executes`, `calls_ns` and `ran` have one entry per batch."""
 
     samples: int
     batch_size: int
@@ -80,6 +90,7 @@ class Measured:
     post: Span
     executes: Sequence[Interval]
     calls_ns: Sequence[int]
+    ran: Sequence[Call] = ()
 
     @property
     def end_to_end_ns(self) -> int:
