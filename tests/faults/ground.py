@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import ledger, record
+from pipeline.errors import PipelineError
 from tests.faults.child import Child, Ended
 from tests.faults.tally import Problem
 
@@ -213,6 +214,15 @@ def ledger_items(folder: Path, stage: Stage) -> list[dict[str, Any]]:
             for name in session[: entry["durable"]]:
                 items[name]["durable"] = True
     return list(items.values())
+
+
+def is_complete(stage: Stage, folder: Path) -> bool:
+    """Say whether the record of what a stage makes tells of a complete run."""
+    try:
+        made = record.load(folder / stage.outputs[0]) if stage.outputs else None
+    except PipelineError:
+        return False
+    return made is not None and made.get("status") == "complete"
 
 
 def marks(folder: Path, stage: Stage) -> dict[str, tuple[int, int]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline import record
 from tests.faults.child import Child, Ended
 from tests.faults.field import Field, error_lines
-from tests.faults.ground import Spec, Stage, see
+from tests.faults.ground import Spec, Stage, is_complete, see
 from tests.faults.stages import run_next
 from tests.faults.tally import Problem
 
@@ -123,8 +123,7 @@ def _check_next(field: Field, stage: Stage, folder: Path) -> list[Problem]:
     """Let the next stage have what a broken run left: it must refuse it."""
     if not stage.next or field.draw.random() < 0.7 or not (folder / stage.outputs[0]).is_dir():
         return []
-    made = record.load(folder / stage.outputs[0])
-    if made is not None and made.get("status") == "complete":
+    if is_complete(stage, folder):
         return []
     code = run_next(stage, folder)
     result = folder / stage.next_makes
