@@ -54,8 +54,8 @@ class Field:
         benchmark then measures anew.
         """
         items, before = ledger_items(folder, stage), marks(folder, stage)
-        if is_complete(stage, folder):
-            items = []
+        if is_complete(stage, folder) or any(".npy" in name for name in before):
+            items = []  # an array is one file, which stays or changes with each of its rows
         ended = self.ground.run(stage, folder)
         problems = self.ground.check(stage, folder, ended)
         after = marks(folder, stage)
