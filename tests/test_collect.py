@@ -171,6 +171,7 @@ def test_what_a_report_needs_goes_in(collected: dict[str, str]) -> None:
     assert system["packages"]["ais_bench"] == "0.0.2"
     assert system["programs"]["atc"].endswith("/bin/atc")
     assert system["variables"]["PATH"]
+    assert re.search(r"^card +310: devices 0 1 2 3$", collected["found.txt"], re.MULTILINE)
     assert "310" in collected["npu-smi_info.txt"]
     versions = [text for name, text in collected.items() if name.startswith("versions/")]
     assert "version=5.0.1\n" in versions
@@ -300,6 +301,29 @@ def test_programs_that_use_a_chip_are_not_named() -> None:
     assert "payroll" not in text
     assert "4711" in text
     assert [len(line) for line in text.splitlines()] == [len(line) for line in table.splitlines()]
+
+
+def test_programs_that_use_a_chip_are_named_nowhere(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    table = (standins.HERE / "npu_smi.py").read_text()
+    assert "Process" not in table  # else the stand-in would do
+    smi = tmp_path / "bin" / "npu-smi"
+    smi.parent.mkdir()
+    smi.write_text(
+        "#!/bin/sh\ncat <<'TABLE'\n"
+        "| NPU   Name   | Health  | Power(W) |\n| Chip  Device | Bus-Id  | AICore(%) |\n"
+        "| 1     310    | OK      | 12.8     |\n| 0     0      | 0000:01 | 0         |\n"
+        "| NPU   Chip   | Process id | Process name | Memory(MB) |\n"
+        f"| 1     0      | 4711       | {SECRET}     | 190        |\nTABLE\n"
+    )
+    smi.chmod(0o755)
+    env = environment | {"PATH": f"{smi.parent}{os.pathsep}{environment['PATH']}"}
+    assert run(env=env, folder=tmp_path).returncode == 0
+    texts = unpacked(tmp_path / "ascend_report.tar.gz")
+    assert "in use by 1 processes: rates" in texts["found.txt"]
+    assert "4711" in texts["npu-smi_info.txt"]
+    assert not any(SECRET in text for text in texts.values())
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline import atomic, machine, places, record
-from pipeline.ascend import masking, work_files
+from pipeline.ascend import discover, masking, tools, work_files
 from pipeline.errors import PipelineError
 
 FOLDER = "ascend-report"  # in the archive
@@ -92,6 +92,7 @@ def collect(work_dir: Path, target: Path, log_bytes: int = LOG_BYTES) -> Report:
     work = work_dir.resolve()
     report = Report(masking.of_this_machine({record.PROJECT: "<project>", work: "<work>"}))
     report.add("system.json", _to_json(_system()))
+    _add_found(report, work)
     _add_commands(report)
     _add_versions(report)
     _add_logs(report, log_bytes)
@@ -120,7 +121,9 @@ def _system() -> record.Json:
         "available_memory_bytes": machine.available_memory(),
         "python": sys.version,
         "packages": {name: _version(name) for name in _PACKAGES},
+        # The second as CANN's programs are started: without the project's environment.
         "programs": {name: shutil.which(name) for name in _PROGRAMS},
+        "programs_of_cann": {name: str(tools.which(name) or "") for name in _PROGRAMS},
         "variables": {name: os.environ.get(name) for name in _VARIABLES},
         "devices": sorted(p.name for p in Path("/dev").glob("davinci*")),
         "project_code_sha256": record.code_digest(),
@@ -134,15 +137,24 @@ def _version(package: str) -> str | None:
         return None
 
 
+def _add_found(report: Report, work: Path) -> None:
+    """Take what a run would find: CANN, atc, the tools, the chips."""
+    found = discover.find(discover.Wanted("", "", True, True, (work,)))
+    lines = [*found.lines, *(f"missing    {line}" for line in found.missing)]
+    text = "".join(f"{line}\n" for line in lines)
+    report.add("found.txt", re.sub(r"(in use by \d+ \w+) \(.*\)", r"\1", text))
+
+
 def _add_commands(report: Report) -> None:
     for command in _COMMANDS:
-        program = shutil.which(command[0])
+        program = tools.which(command[0])
         if program is None:
             report.lack(f"{command[0]} (not on PATH)")
             return
         try:
             done = subprocess.run(
                 [program, *command[1:]],
+                env=tools.environment(),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
