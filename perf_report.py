@@ -2,12 +2,13 @@
 """Put the figures of perf files into one table: batch, Interface rate, card rate, end to end.
 
 Takes any number of the benchmark tool's files, old tags or new: perf_vision_batchsize_<B>_...txt
-of data-set runs and PureInfer_perf_of_<model>_...txt of pure inference. Rates are samples/s, the
-latency is that of one inference call per sample.
+of data-set runs and PureInfer_perf_of_<model>_...txt of pure inference; and the summaries of
+ais_bench, <folder>_summary.json. Rates are samples/s, the latency is that of one inference call per
+sample (of ais_bench: of its execution alone).
 
 The card rate is the Interface rate times the chips on a card: as --chips says; without it 1 for
-what benchmark.py measured on this machine (its record beside the file tells), else 4 as on an
-Ascend 310.
+what benchmark.py measured on this machine's processor (its record beside the file tells) and for a
+file of several devices together, else 4 as on an Ascend 310.
 
 The verdict is that of the record: QUOTABLE, or SMOKE with what to change below the table. Without a
 record it is unknown.

@@ -2,9 +2,11 @@
 """Score the dumps of a run against the labels: Top1 to Top5, and result.json.
 
 DUMP is the folder that benchmark.py filled, such as result/dumpOutput_device0: text or binary
-dumps, or the arrays of -dump=npy. Outputs may be numbered from 0 or 1; of several per image the
-first is scored. Files that are no dumps are passed over and counted. With 1001 outputs the first
-is the background, and label n stands for output n + 1.
+dumps, or the arrays of -dump=npy. What Huawei's tool, ais_bench and msame leave is taken as it is:
+text in one row or several, .npy, folders of several devices (scored as one set), and the folder
+around that of a single run. Outputs may be numbered from 0 or 1; of several per image the first is
+scored. Files that are no dumps, such as a summary, are passed over and counted. With 1001 outputs
+the first is the background, and label n stands for output n + 1.
 
 LABELS has one line per image: its name and its class from 0, such as
   ILSVRC2012_val_00000001.JPEG 65

@@ -1,8 +1,9 @@
 """A folder of dumps: what lies in it, and its rows of scores in blocks.
 
-A dump `<stem>_<k>.txt|.bin` belongs to the image whose name before the first dot is the stem's. Of
-several outputs per image the lowest is scored: `_0` where the folder counts from 0 (ais_bench,
-msame), else `_1` (the benchmark tool). `benchmark.py -dump=npy` leaves one array per output.
+A dump `<stem>_<k>.txt|.bin|.npy` belongs to the image whose name before the first dot is the
+stem's. Of several outputs per image the lowest is scored: `_0` where the folder counts from 0
+(ais_bench, msame), else `_1` (the benchmark tool). `benchmark.py -dump=npy` leaves one array per
+output. Folders of several devices in it are one set (`pipeline.dump_layout`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import chain, record
+from pipeline import chain, dump_layout, record
 from pipeline.errors import PipelineError
 from pipeline.formats import dump, perf, text
 from pipeline.formats.blocks import BinaryRows, TextRows
@@ -28,6 +30,9 @@ TEXT_SHARE, BINARY_SHARE, ARRAY_SHARE = 1_000, 8_000, 50_000
 
 _RAW = np.dtype("<f4")  # of a binary dump whose folder has no record
 _RAW_NAMES = frozenset(np.dtype(kind).name for kind in "?bBhHiIlLefd")
+# Of ais_bench with --outfmt NPY; `results_<k>.npy` are the arrays of benchmark.py.
+_NPY_NAME = re.compile(r"(.+)_(0|[1-9][0-9]{0,8})\.npy", re.DOTALL)
+_ARRAYS = dump.array_name(1).removesuffix("_1.npy")
 _MOST_BYTES_AT_ONCE = 1 << 16
 RERUN = "run benchmark.py again"
 
@@ -59,12 +64,13 @@ class Dumps(Protocol):
 
 
 def find(folder: Path) -> Dumps:
-    """Return the dumps in `folder`; whatever else lies there is counted, not read.
+    """Return the dumps of the run in `folder`; whatever else lies there is counted, not read.
 
     PipelineError where there is no dump, where one is there in two forms, where two belong to one
-    image, or where an image lacks its first output.
+    image, where an image lacks its first output, or where there are several runs.
     """
-    named, others, passed_over = _scan(folder)
+    folder = locate(folder)
+    named, others, passed_over = _scan_all(folder)
     arrays = _arrays(folder, others)
     if arrays and named:
         raise PipelineError(
@@ -76,6 +82,11 @@ def find(folder: Path) -> Dumps:
         besides = f", only {passed_over} other entries" if passed_over else ""
         raise PipelineError(f"{folder} holds no dump such as IMAGE_1.txt{besides}", RERUN)
     return _FileDumps(folder, named, passed_over, _raw_dtype(folder))
+
+
+def locate(folder: Path) -> Path:
+    """Return the folder of the one run whose dumps lie in `folder`; PipelineError for several."""
+    return dump_layout.locate(folder, _is_dump)
 
 
 class _FileDumps:
@@ -205,6 +216,28 @@ def _images(where: Path, stems: Sequence[str]) -> list[str]:
     return images
 
 
+def _scan_all(folder: Path) -> tuple[dict[int, dict[str, str]], set[str], int]:
+    """Return what `_scan` finds, in the folders of all devices where the run had several."""
+    devices = dump_layout.parts(folder, _is_dump)
+    if not devices:
+        return _scan(folder)
+    whole: dict[int, dict[str, str]] = {}
+    passed_over = sum(1 for _ in folder.iterdir()) - len(devices)
+    for device in devices:
+        named, _, others = _scan(folder / device)
+        passed_over += others
+        for number, stems in named.items():
+            there = whole.setdefault(number, {})
+            if twice := stems.keys() & there.keys():
+                stem = min(twice)
+                raise PipelineError(
+                    f"{folder}: {there[stem]} and {device}/{stems[stem]} are of one image",
+                    "was each device given all inputs? then give the folder of one of them",
+                )
+            there.update({stem: f"{device}/{name}" for stem, name in stems.items()})
+    return whole, set(), passed_over
+
+
 def _scan(folder: Path) -> tuple[dict[int, dict[str, str]], set[str], int]:
     """Return {output number: {stem: file name}}, other files' names, and the count of others."""
     named: dict[int, dict[str, str]] = {}
@@ -231,7 +264,13 @@ def _parts(name: str) -> tuple[str, int] | None:
     # A hidden file (such as `._x_1.txt`, which macOS leaves) and a perf file look like dumps.
     if name.startswith((".", "perf_", "PureInfer_")) and (name[0] == "." or perf.split_name(name)):
         return None
+    if match := _NPY_NAME.fullmatch(name):
+        return None if match[1] == _ARRAYS else (match[1], int(match[2]))
     return dump.split_name(name)
+
+
+def _is_dump(name: str) -> bool:
+    return _parts(name) is not None or name == dump.array_name(1)
 
 
 def _read_values(paths: Sequence[str], raw: np.dtype[Any]) -> tuple[NDArray[np.float32], list[int]]:
@@ -253,7 +292,7 @@ def _values(path: str, data: bytes, raw: np.dtype[Any]) -> NDArray[np.float32]:
             raise PipelineError(f"{path} has {what}", RERUN)
         return np.frombuffer(data, raw).astype(np.float32, copy=False)
     try:
-        return dump.from_text(data)
+        return dump.from_npy(data) if path.endswith(".npy") else dump.from_text(data)
     except ValueError as error:
         raise PipelineError(f"{path} is no dump: {error}", RERUN) from None
 

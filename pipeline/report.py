@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline import quotable, record
 from pipeline.errors import PipelineError
-from pipeline.formats import perf, text
+from pipeline.formats import ais_summary, perf, text
 from pipeline.published import CHIPS_PER_310_CARD
 
 SCHEMA = 1
@@ -28,7 +28,7 @@ class Row:
     """One perf file; None where its name or its kind says nothing of the figure."""
 
     file: str
-    kind: str  # "dataset" or "pure"
+    kind: str  # "dataset", "pure" or "ais_bench"
     model: str | None  # the model type of a data-set run, the model's name of a pure one
     batch_size: int | None
     device: int | None
@@ -44,12 +44,14 @@ class Row:
 
 
 def read(path: Path, chips: int | None) -> Row:
-    """Read one perf file; `chips` per card, None to take it from the file's record.
+    """Read a perf file or a summary of ais_bench; `chips` per card, None to take it from a record.
 
     A file that the record of a run in its folder vouches for was measured on this machine's
     processor, where there is one chip; any other is taken for a 310's. PipelineError names file
     and line where it is no perf file.
     """
+    if ais_summary.is_summary(path.name):
+        return _read_summary(path, chips)
     try:
         # Its few lines are ASCII; what is not shows up as what it is in the message.
         data = text.read(path, "give files that the benchmark wrote", _MOST_BYTES)
@@ -96,6 +98,33 @@ def read(path: Path, chips: int | None) -> Row:
         card_rate=rate * count,
         e2e_rate=figures.e2e_rate,
         e2e_share=figures.e2e_rate / rate if rate else None,
+        verdict=verdict,
+        verdict_because=because,
+    )
+
+
+def _read_summary(path: Path, chips: int | None) -> Row:
+    hint = "give what ais_bench wrote"
+    try:
+        content = text.read(path, hint).decode(errors="backslashreplace")
+        found = ais_summary.from_text(content, path.name)
+    except ValueError as error:
+        raise PipelineError(f"{path}: {error}", hint) from None
+    count, why = (chips, "--chips") if chips is not None else _chips(None)
+    verdict, because = _verdict(None)
+    return Row(
+        file=str(path),
+        kind="ais_bench" if found.dataset else "pure",
+        model=found.model,
+        batch_size=found.batch_size,
+        device=found.device,
+        interface_rate=found.throughput,
+        latency_ms=found.mean_ms / found.batch_size,
+        chips=count,
+        chips_because=why,
+        card_rate=found.throughput * count,
+        e2e_rate=None,
+        e2e_share=None,
         verdict=verdict,
         verdict_because=because,
     )
@@ -161,7 +190,7 @@ def cells(row: Row) -> tuple[str, ...]:
     return (
         _blank(row.batch_size, "d"),
         _blank(row.device, "d"),
-        f"{run} (pure inference)" if row.kind == "pure" else run,
+        run + {"pure": " (pure inference)", "ais_bench": " (ais_bench)"}.get(row.kind, ""),
         f"{row.interface_rate:.6g}",
         f"{row.card_rate:.10g}",
         _blank(row.e2e_rate, ".6g"),

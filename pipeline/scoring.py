@@ -95,6 +95,7 @@ def score_to_file(dumps: Path, labels_file: Path, target: Path, images: int | No
     """
     if not dumps.is_dir():
         raise PipelineError(f"{dumps} is no folder", "give the one that benchmark.py filled")
+    dumps = dump_folder.locate(dumps)
     places.check_file(target, [labels_file], make_parent=True)
     run = record.Run(
         stage="vision_metric_ImageNet",

@@ -6,6 +6,8 @@ its successors msame and ais_bench (k from 0, one text row per last dimension).
 
 from __future__ import annotations
 
+import io
+import math
 import re
 import struct
 import warnings
@@ -113,6 +115,28 @@ def open_array(path: Path) -> NDArray[Any]:
     except Exception as error:
         # A damaged header is Python's syntax, and raises whatever its broken words lead to.
         raise ValueError(" ".join(str(error).split())[:120] or type(error).__name__) from error
+
+
+def from_npy(data: bytes) -> NDArray[np.float32]:
+    """Return the values of a `.npy` dump as float32, flat.
+
+    ValueError where it is none, is cut short, or holds anything but numbers.
+    """
+    file = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)
+        readers = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
+        shape, is_fortran, dtype = readers[version](file)
+    except Exception as error:  # as in `open_array`
+        raise ValueError("it has no header of a NumPy array") from error
+    values = data[file.tell() :]
+    if dtype.kind not in "biuf" or not values or math.prod(shape) * dtype.itemsize != len(values):
+        raise ValueError(f"{len(values)} bytes are no {dtype} of shape {shape}")
+    array = np.frombuffer(values, dtype).reshape(shape, order="F" if is_fortran else "C")
+    return array.astype(np.float32).reshape(-1)
 
 
 def _for_json(values: NDArray[np.generic]) -> NDArray[np.generic]:
