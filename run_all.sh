@@ -14,20 +14,33 @@ run does again only what changed. Without --weights and --images it makes and us
   --images FOLDER      images: a flat folder, or one sub-folder per class
   --labels FILE        lines of "NAME LABEL"; with class sub-folders it may be left out
   --batch-size SIZES   one or more, as in "1 16" or 1,4,8 (default: "1 16");
-                       the first goes as device 0, the second as device 1, and so on
+                       the first goes as device 0, the second as device 1, and so on; on a
+                       card "1 4 8 16 32" by default, and its devices take turns
   --work-dir FOLDER    where everything is made (default: work, in the project)
   --limit N            only the first N images
   --engine NAME        what runs the model: $(engine_names) (default: auto)
+  --device NAME        cpu: this machine (the default); ascend: a card, with CANN's tools
   --only STAGE         this stage alone
   --from STAGE         this stage and those after it
   --force              do again what is up to date, too, and begin anew what was cut short
   --dry-run            print the commands; run nothing, make nothing
   -h, --help           this text
 
+With --device ascend:
+  --runner NAME        tool: Huawei's benchmark.<arch>; ais_bench; own: benchmark.py on all chips
+                       of a card at once (default: the first of them that is there)
+  --soc-version NAME   the chip, as in Ascend310P3 (default: what npu-smi info says)
+  --aipp               the chip normalises: pictures are prepared as uint8 pixels
+
 stages: ${all_stages[*]}
+with --device ascend: ${ascend_stages[*]}
+        (reference: the sample's, and others' with --only reference)
 
 A run that was cut short, even by kill -9, goes on where it was when it is started again by the same
 command. Two runs at once in one work folder are one too many: the second is refused.
+
+On a card the table ends with the ModelZoo's rules. Accuracy that fails makes the exit code 1; a
+speed that fails is shown, and may be due to others who use the card.
 
 Exit codes: that of the stage that failed; 2 where the command line is wrong; 130 after Ctrl-C.
 
@@ -35,13 +48,14 @@ examples:
   ./run_all.sh
   ./run_all.sh --weights vovnet39_torchvision.pth --images /opt/npu/imagenet/val \\
       --labels /opt/npu/imagenet/val_label.txt --batch-size "1 4 8 16 32"
+  ./run_all.sh --device ascend --dry-run
 TEXT
 }
 
-readonly lock=.run_all.lock # in the work folder
 readonly all_stages=(sample export preprocess info benchmark accuracy speed)
+readonly ascend_stages=(sample export om preprocess info reference benchmark accuracy speed)
 readonly all_options="--weights --images --labels --batch-size --work-dir --limit --engine \
---only --from --force --dry-run --help"
+--device --runner --soc-version --aipp --only --from --force --dry-run --help"
 
 fail() { # CODE MESSAGE
     printf 'run_all.sh: error: %s\n' "$2" >&2
@@ -59,7 +73,15 @@ main() {
     here=${here%$'\n'.}
     project=$(readlink -f -- "${BASH_SOURCE[0]}" && echo .)
     project=${project%/*} project=${project:-/}
+    # shellcheck source=cli/work_folder.sh
+    source "$project/cli/work_folder.sh"
+    # shellcheck source=cli/stages.sh
+    source "$project/cli/stages.sh"
     parse "$@"
+    if [[ $device == ascend ]]; then
+        # shellcheck source=cli/ascend_stages.sh
+        source "$project/cli/ascend_stages.sh"
+    fi
     check_values
     choose_stages
     choose_sources
@@ -72,6 +94,7 @@ main() {
         source "$project/env.sh" || exit
         keep_to_given_folders
     fi
+    [[ $device == cpu ]] || ascend_look
     enter_work_dir
     [[ $dry_run == yes ]] || hold_work_dir
     for stage in "${stages[@]}"; do
@@ -87,15 +110,17 @@ main() {
 # --- the command line -----------------------------------------------------------------------------
 
 parse() {
-    weights='' images='' labels='' batch_size='1 16' work_dir=$project/work limit='' engine=''
+    weights='' images='' labels='' batch_size='' work_dir=$project/work limit='' engine=''
+    device=cpu runner='' soc_version='' aipp=no
     only='' from='' force=no dry_run=no anew=''
+    prepared=prep_dataset info=vovnet_prep_bin.info dtype=''
     local option value
     while (($#)); do
         option=$1
         case $1 in --*=*) option=${1%%=*} ;; esac
         case $option in
             --weights | --images | --labels | --batch-size | --work-dir | --limit | --engine | \
-                --only | --from)
+                --device | --runner | --soc-version | --only | --from)
                 if [[ $1 == *=* ]]; then
                     value=${1#*=}
                 else
@@ -113,7 +138,7 @@ parse() {
                 option=${option#--}
                 printf -v "${option//-/_}" %s "$value"
                 ;;
-            --force | --dry-run)
+            --force | --dry-run | --aipp)
                 [[ $1 == "$option" ]] || fail 2 "$option takes no value"
                 option=${option#--}
                 printf -v "${option//-/_}" yes
@@ -127,6 +152,11 @@ parse() {
         shift
     done
     [[ $force == no ]] || anew=force
+    case $device in
+        cpu) batch_size=${batch_size:-1 16} ;;
+        ascend) batch_size=${batch_size:-1 4 8 16 32} ;;
+        *) fail 2 "--device: $(quoted "$device") is neither cpu nor ascend" ;;
+    esac
 }
 
 check_values() {
@@ -143,6 +173,7 @@ check_values() {
         fail 2 "--limit: $(quoted "$limit") is not a whole number of at least 1"
     [[ -z $engine || " $(engine_names) " == *" $engine "* ]] ||
         fail 2 "--engine: no engine is called $(quoted "$engine"); there are $(engine_names)"
+    check_device_options
     [[ -z $only || -z $from ]] || fail 2 '--only and --from exclude each other'
     [[ -z $weights || -f $weights ]] || fail 1 "--weights: no such file: $weights"
     [[ -z $images || -d $images ]] || fail 1 "--images: no such folder: $images"
@@ -150,22 +181,46 @@ check_values() {
     [[ ! -e $work_dir || -d $work_dir ]] || fail 1 "--work-dir: no folder: $work_dir"
 }
 
-engine_names() { # each is one file
+check_device_options() {
+    if [[ $device == cpu ]]; then
+        [[ -z $runner ]] || fail 2 '--runner is for --device ascend'
+        [[ -z $soc_version ]] || fail 2 '--soc-version is for --device ascend'
+        [[ $aipp == no ]] || fail 2 '--aipp is for --device ascend'
+        return
+    fi
+    [[ -z $engine ]] || fail 2 '--engine is for --device cpu; on a card there is --runner'
+    [[ -z $runner || $runner == @(tool|ais_bench|own) ]] ||
+        fail 2 "--runner: $(quoted "$runner") is none of tool, ais_bench and own"
+    [[ -z $soc_version || $soc_version =~ ^Ascend[0-9][0-9A-Za-z_]*$ ]] ||
+        fail 2 "--soc-version: $(quoted "$soc_version") is no name such as Ascend310P3"
+    if [[ $aipp == yes ]]; then
+        [[ $only != reference ]] || fail 2 '--aipp: the processor takes no uint8 pixels'
+        # So that they do not take the place of tensors that took long to make.
+        prepared=prep_dataset_uint8 info=vovnet_prep_bin_uint8.info dtype=uint8
+    fi
+}
+
+engine_names() { # each is one file; that of the card has its own path
     local file names=auto
     for file in "$project"/pipeline/engines/*_engine.py; do
         file=${file##*/}
-        names+=" ${file%_engine.py}"
+        [[ $file == ascend_engine.py ]] || names+=" ${file%_engine.py}"
     done
     printf %s "$names"
 }
 
 # stages: those of a whole run; chosen: those of this run.
 choose_stages() {
-    stages=("${all_stages[@]}")
-    if [[ -n $weights$images$labels ]]; then
-        stages=("${all_stages[@]:1}")
-    fi
-    local wanted=$only$from stage
+    local wanted=$only$from stage known=("${all_stages[@]}")
+    [[ $device == cpu ]] || known=("${ascend_stages[@]}")
+    stages=()
+    for stage in "${known[@]}"; do
+        [[ $stage != sample || -z $weights$images$labels ]] || continue
+        if [[ $stage == reference && $only != reference ]]; then
+            [[ -z $weights$images$labels && $aipp == no ]] || continue
+        fi
+        stages+=("$stage")
+    done
     chosen=()
     for stage in "${stages[@]}"; do
         if [[ -z $wanted || $stage == "$wanted" ]] || ((${#chosen[@]})); then
@@ -176,7 +231,7 @@ choose_stages() {
     if ((${#chosen[@]} == 0)); then
         [[ $wanted != sample ]] ||
             fail 2 'the sample is made where --weights, --images and --labels are all left out'
-        fail 2 "no stage is called $(quoted "$wanted"); the stages are ${all_stages[*]}"
+        fail 2 "no stage is called $(quoted "$wanted"); the stages are ${known[*]}"
     fi
 }
 
@@ -198,7 +253,7 @@ choose_sources() {
         [[ -n $images ]] || fail 2 '--labels is missing'
         has_class_folders "$images" ||
             fail 2 "--labels is missing, and $images is not one sub-folder per class"
-        labels=prep_dataset/val_label.txt # the preprocessing writes it
+        labels=$prepared/val_label.txt # the preprocessing writes it
     else
         from_here labels
     fi
@@ -228,187 +283,7 @@ from_here() { # VARIABLE: its path, relative to where the user is, becomes absol
     esac
 }
 
-# --- the stages -----------------------------------------------------------------------------------
-
-title_of() { # STAGE
-    case $1 in
-        sample) echo 'make the sample' ;;
-        export) echo 'checkpoint -> ONNX' ;;
-        preprocess) echo 'images -> .bin' ;;
-        info) echo '.bin -> .info' ;;
-        benchmark) echo '.bin -> results, timed' ;;
-        accuracy) echo 'results + labels -> TopN' ;;
-        speed) echo 'perf files -> speed' ;;
-    esac
-}
-
-stage_sample() { step sample -m sample sample ${anew:+"--$anew"}; }
-
-stage_export() {
-    step vovnet39.onnx vovnet39_pth2onnx.py "$weights" vovnet39.onnx
-}
-
-stage_preprocess() {
-    step prep_dataset vovnet_torch_preprocess.py "$images" ./prep_dataset \
-        ${limit:+--limit "$limit"} ${anew:+"--$anew"}
-}
-
-stage_info() {
-    step vovnet_prep_bin.info get_info.py bin ./prep_dataset ./vovnet_prep_bin.info 224 224
-}
-
-stage_benchmark() {
-    local device
-    for device in "${!sizes[@]}"; do
-        step "result/dumpOutput_device$device" benchmark.py -model_type=vision \
-            "-device_id=$device" "-batch_size=${sizes[device]}" -om_path=vovnet39.onnx \
-            -input_text_path=./vovnet_prep_bin.info -input_width=224 -input_height=224 \
-            -output_binary=False -useDvpp=False ${engine:+"-engine=$engine"} \
-            ${anew:+"-$anew"}
-    done
-}
-
-stage_accuracy() {
-    local device
-    for device in "${!sizes[@]}"; do
-        step "result_bs${sizes[device]}.json" vision_metric_ImageNet.py \
-            "result/dumpOutput_device$device/" "$labels" ./ \
-            "result_bs${sizes[device]}.json"
-    done
-}
-
-stage_speed() {
-    local device files=()
-    for device in "${!sizes[@]}"; do
-        files+=("result/perf_vision_batchsize_${sizes[device]}_device_$device.txt")
-    done
-    step '' perf_report.py "${files[@]}"
-}
-
-# OUTPUT SCRIPT [ARGUMENT ...]: one of the project's scripts, unless OUTPUT is just what it would
-# make. The script -m is the project's Python package.
-step() {
-    local output=$1 script=$2 place=$project/$2 code=0
-    shift 2
-    from_work place
-    local command=(python3 "$place" "$@")
-    if [[ $script == -m ]]; then
-        script=pipeline/__main__.py
-        command=("${in_package[@]}" "$@")
-    fi
-    printf '%s\n' "$(quoted "${command[@]}")"
-    if [[ $dry_run == yes ]]; then
-        return
-    fi
-    if [[ $force == no && -n $output ]] && is_current "$output" "$project/$script" "$@"; then
-        echo "up to date: $output (--force makes it anew)"
-        return
-    fi
-    stage_runs=yes
-    "${command[@]}" || code=$?
-    stage_runs=no
-    if ((code)); then
-        echo "run_all.sh: stopped here with exit code $code; the same command goes on from here" >&2
-        exit "$code"
-    fi
-}
-
-is_current() { # OUTPUT SCRIPT [ARGUMENT ...]
-    local code=0
-    "${in_package[@]}" current "$@" || code=$?
-    ((code <= 1)) || exit "$code" # it was ended by a signal, or could not start
-    return "$code"
-}
-
 # --- around them ----------------------------------------------------------------------------------
-
-enter_work_dir() {
-    from_here work_dir
-    if [[ $dry_run == no ]]; then
-        { mkdir -p -- "$work_dir" && cd -P -- "$work_dir"; } 2>/dev/null ||
-            fail 1 "--work-dir: cannot make or enter $work_dir"
-        work_dir=$PWD
-    elif [[ -d $work_dir ]]; then
-        work_dir=$(cd -P -- "$work_dir" && pwd -P && echo .)
-        work_dir=${work_dir%$'\n'.}
-    else
-        printf 'mkdir -p %s\n' "$(quoted "$work_dir")"
-    fi
-    in_package=(env "PYTHONPATH=$project" python3 -P -m pipeline)
-    if [[ $work_dir == "$project" ]]; then
-        in_package=(python3 -m pipeline)
-    fi
-    printf 'cd %s\n' "$(quoted "$work_dir")"
-    local env_sh=$project/env.sh name
-    for name in weights images labels env_sh; do
-        from_work "$name"
-    done
-    printf 'source %s\n' "$(quoted "$env_sh")"
-}
-
-# One run at a time in a work folder. The kernel holds the lock for this shell and for every stage
-# that it starts, until the last of them has ended, however that comes about.
-hold_work_dir() {
-    local code=0 process said
-    stage_runs=no
-    # Who cannot write here makes nothing here; a stage that has to says so.
-    [[ -w . ]] || return 0
-    while true; do
-        if [[ -L $lock || (-e $lock && ! -f $lock) ]]; then
-            fail 1 "$work_dir/$lock is no lock; move it, or give another --work-dir"
-        fi
-        { exec 8<>"$lock"; } 2>/dev/null ||
-            fail 1 "cannot write $work_dir/$lock; check the permissions and the free space"
-        code=0
-        said=$(python3 -I "$project/cli/work_lock.py" "$lock" 8 "$$") || code=$?
-        case $code in
-            0) break ;;
-            3) ;; # whoever held it has removed it: there is a new one to take
-            4)
-                process=${said:+process $said}
-                fail 1 "${process:-another run} works in $work_dir; wait for its end, stop it\
-${said:+ (kill $said)}, or give another --work-dir"
-                ;;
-            *) fail 1 "$work_dir/$lock ${said:-cannot be locked}" ;;
-        esac
-    done
-    trap let_go EXIT
-}
-
-let_go() {
-    if [[ $stage_runs == yes ]]; then
-        # A signal ends this shell before its stage. The stage ends, too, and holds the lock till
-        # then; the next run takes the file over.
-        local children=''
-        read -r children <"/proc/$$/task/$$/children" || true
-        # shellcheck disable=SC2086 # one number each
-        kill -TERM $children || true
-    elif [[ $lock -ef /dev/fd/8 ]]; then
-        rm -f -- "$lock"
-    fi
-} 2>/dev/null
-
-# PATH and its like name the current folder by an empty entry, and others from there. They were
-# meant from where the user is; what lies in the work folder is no program and no library.
-keep_to_given_folders() {
-    local list entry rest kept
-    for list in PATH PYTHONPATH LD_LIBRARY_PATH; do
-        rest=${!list-}: kept=''
-        while [[ -n $rest ]]; do
-            entry=${rest%%:*} rest=${rest#*:}
-            [[ $entry != /* ]] || kept+=${kept:+:}$entry
-        done
-        [[ -z ${!list-} ]] || export "$list=$kept"
-    done
-    # Python would not find the project beside its scripts, or ask questions at the end.
-    unset PYTHONSAFEPATH PYTHONINSPECT
-}
-
-from_work() { # VARIABLE: its path becomes as short as it can be said in the work folder
-    local shorter=${!1#"$work_dir"/}
-    [[ $shorter != -* ]] || shorter=./$shorter
-    printf -v "$1" %s "$shorter"
-}
 
 quoted() { # WORD ... -> as one types them
     local line
@@ -423,20 +298,28 @@ heading() {
 
 # The table, where this run went as far as figures.
 finish() {
-    local device command=("${in_package[@]}" summary)
+    local place command=("${in_package[@]}" summary)
     is_chosen accuracy || is_chosen speed || return 0
-    for device in "${!sizes[@]}"; do
-        command+=("result_bs${sizes[device]}.json"
-            "result/perf_vision_batchsize_${sizes[device]}_device_$device.txt")
+    if [[ $device == ascend ]]; then
+        ascend_finish
+        return
+    fi
+    for place in "${!sizes[@]}"; do
+        command+=("result_bs${sizes[place]}.json"
+            "result/perf_vision_batchsize_${sizes[place]}_device_$place.txt")
     done
+    show_table "${command[@]}"
+}
+
+show_table() { # WORD ...: the command that prints it
     if [[ $dry_run == yes ]]; then
         heading 'the table'
-        quoted "${command[@]}"
+        quoted "$@"
         echo
         return
     fi
     printf '\nall of it in %s s\n\n' "$SECONDS"
-    "${command[@]}"
+    "$@"
 }
 
 main "$@"

@@ -33,24 +33,21 @@ def main(argv: list[str], *, last: bool = False) -> int:
         close = door.did_you_mean(word, list(_COMMANDS))
         door.complain(f"{_PROG}: error: {word!r} is not one of {', '.join(_COMMANDS)}{close}")
         return door.EXIT_USAGE
-    words, groups = _split(argv[1:])
-    parser, call = _COMMANDS[word](groups)
+    words, command = _split(argv[1:])
+    parser, call = _COMMANDS[word](command)
     parser.prog = f"{_PROG} {word}"
     return door.enter(parser, call, words, last=last)
 
 
-def _split(words: list[str]) -> tuple[list[str], list[list[str]]]:
-    """Return what stands before the first `--`, and the commands that each `--` begins."""
-    groups: list[list[str]] = [[]]
-    for word in words:
-        if word == "--":
-            groups.append([])
-        else:
-            groups[-1].append(word)
-    return groups[0], groups[1:]
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return what stands before the first `--`, and the command behind it."""
+    if "--" not in words:
+        return words, []
+    place = words.index("--")
+    return words[:place], words[place + 1 :]
 
 
-def _find(groups: list[list[str]]) -> tuple[door.Parser, Call]:
+def _find(command: list[str]) -> tuple[door.Parser, Call]:
     parser = door.Parser(
         "Look for CANN, atc, the benchmark tool, ais_bench and the chip. Lines that begin with #\n"
         "are for the reader; the others are name=value for run_all.sh.",
@@ -67,7 +64,7 @@ def _find(groups: list[list[str]]) -> tuple[door.Parser, Call]:
         from pipeline.ascend import discover
 
         wanted = discover.Wanted(
-            args.soc_version, args.runner, args.convert, args.measure, args.folders
+            args.soc_version, args.runner, args.convert, args.measure, args.folders, args.assume
         )
         found = discover.find(wanted)
         for line in found.lines:
@@ -94,7 +91,7 @@ def _find(groups: list[list[str]]) -> tuple[door.Parser, Call]:
     return parser, call
 
 
-def _aipp(groups: list[list[str]]) -> tuple[door.Parser, Call]:
+def _aipp(command: list[str]) -> tuple[door.Parser, Call]:
     parser = door.Parser(
         "Write the AIPP file for atc's --insert_op_conf: uint8 RGB pixels, normalised on the chip.",
         f"{_PROG} aipp aipp_vovnet39.config",
@@ -113,7 +110,7 @@ def _aipp(groups: list[list[str]]) -> tuple[door.Parser, Call]:
     return parser, call
 
 
-def _atc(groups: list[list[str]]) -> tuple[door.Parser, Call]:
+def _atc(command: list[str]) -> tuple[door.Parser, Call]:
     parser = door.Parser(
         "Run a command of atc here, unless its om is up to date.",
         f"{_PROG} atc -- atc --framework=5 --model=./vovnet39.onnx ...",
@@ -124,13 +121,13 @@ def _atc(groups: list[list[str]]) -> tuple[door.Parser, Call]:
         from pipeline.ascend import convert
 
         started = time.perf_counter()
-        done = convert.convert(_one(parser, groups), args.force)
+        done = convert.convert(_given(parser, command), args.force)
         return door.Verdict(f"{done} in {time.perf_counter() - started:.1f} s")
 
     return parser, call
 
 
-def _measure(groups: list[list[str]]) -> tuple[door.Parser, Call]:
+def _measure(command: list[str]) -> tuple[door.Parser, Call]:
     parser = door.Parser(
         "Run a command of the benchmark tool, or of ais_bench, over the images of an info file.",
         f"{_PROG} measure vovnet_prep_bin.info -- ./benchmark.x86_64 -model_type=vision ...",
@@ -141,13 +138,13 @@ def _measure(groups: list[list[str]]) -> tuple[door.Parser, Call]:
         from pipeline.ascend import measure
 
         started = time.perf_counter()
-        done = measure.measure(_one(parser, groups), args.info)
+        done = measure.measure(_given(parser, command), args.info)
         return door.Verdict(f"{done} in {time.perf_counter() - started:.1f} s")
 
     return parser, call
 
 
-def _state(groups: list[list[str]]) -> tuple[door.Parser, Call]:
+def _state(command: list[str]) -> tuple[door.Parser, Call]:
     parser = door.Parser(
         "Print two words, yes or no: are the dumps of this run there, and its score?",
         f"{_PROG} state SPEED RESULT -- RUN ... -- SCORE ...",
@@ -158,16 +155,19 @@ def _state(groups: list[list[str]]) -> tuple[door.Parser, Call]:
     def call(args: argparse.Namespace) -> door.Verdict:
         from pipeline.ascend import state
 
-        if len(groups) != 2 or not all(groups):
+        # The first command has a `--` of its own; the second has none.
+        behind = command[::-1].index("--") if "--" in command else 0
+        run, score = command[: -behind - 1], command[-behind:]
+        if not behind or not run:
             parser.error("give two commands, each behind --")
-        found = state.of(args.speed, groups[0], args.result, groups[1])
+        found = state.of(args.speed, run, args.result, score)
         door.say(" ".join("yes" if one else "no" for one in (found.dumps, found.score)))
         return door.Verdict("looked at the records")
 
     return parser, call
 
 
-def _table(groups: list[list[str]]) -> tuple[door.Parser, Call]:
+def _table(command: list[str]) -> tuple[door.Parser, Call]:
     parser = door.Parser(
         "Print the table of a run on a card: for each batch size its result and its figures.",
         f"{_PROG} table --soc-version Ascend310 result_bs1.json "
@@ -206,10 +206,10 @@ def _table(groups: list[list[str]]) -> tuple[door.Parser, Call]:
     return parser, call
 
 
-def _one(parser: door.Parser, groups: list[list[str]]) -> list[str]:
-    if len(groups) != 1 or not groups[0]:
+def _given(parser: door.Parser, command: list[str]) -> list[str]:
+    if not command:
         parser.error("give the command behind --")
-    return groups[0]
+    return command
 
 
 _COMMANDS = {

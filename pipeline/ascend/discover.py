@@ -20,6 +20,8 @@ _HOMES = (
     Path("/usr/local/Ascend/ascend-toolkit/latest"),
     Path("~/Ascend/ascend-toolkit/latest"),
 )
+# assumed: where the driver puts it, which is not on everybody's PATH
+_SMI = (Path("/usr/local/sbin/npu-smi"), Path("/usr/local/bin/npu-smi"))
 # assumed: where a CANN keeps its version, besides the name of the folder itself
 _VERSION_FILES = ("version.cfg", "version.info", "atc/version.info", "compiler/version.info")
 
@@ -33,6 +35,7 @@ class Wanted:
     convert: bool  # to om
     measure: bool  # on the card
     folders: Sequence[Path]  # in which the benchmark tool may lie, before PATH
+    shown_only: bool = False  # nothing will be run, so env.sh may not have been read
 
 
 @dataclass
@@ -62,8 +65,8 @@ def find(wanted: Wanted) -> Found:
 
 
 def _find_atc(wanted: Wanted, found: Found) -> None:
-    atc = tools.which("atc")
     home = cann_home()
+    atc = tools.which("atc") or _not_on_path(home, wanted)
     found.lines.append(f"CANN       {home} ({cann_version(home)})" if home else "CANN       none")
     found.lines.append(f"atc        {atc or 'none'}")
     if atc is None and wanted.convert:
@@ -72,6 +75,12 @@ def _find_atc(wanted: Wanted, found: Found) -> None:
             f"atc: {where} and none is on PATH; install CANN's toolkit, or say where it is with "
             "ASCEND_TOOLKIT_HOME"
         )
+
+
+def _not_on_path(home: Path | None, wanted: Wanted) -> Path | None:
+    """Return the atc that env.sh would put on PATH, where commands are only shown."""
+    places = [home / f"{folder}bin/atc" for folder in ("atc/", "compiler/", "")] if home else []
+    return next((p for p in places if p.is_file()), None) if wanted.shown_only else None
 
 
 def cann_home() -> Path | None:
@@ -95,7 +104,7 @@ def cann_version(home: Path) -> str:
 
 
 def _find_card(wanted: Wanted, found: Found) -> None:
-    smi = tools.which("npu-smi")
+    smi = tools.which("npu-smi") or next((place for place in _SMI if place.is_file()), None)
     answer = tools.ask([str(smi), "info"]) if smi else None
     card = npu_smi.read(answer.text) if answer else npu_smi.Card((), ())
     chips = card.chips

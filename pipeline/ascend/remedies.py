@@ -50,8 +50,8 @@ _KNOWN = (
         # assumed: Python's own text, from the interpreter that atc embeds
         r"No module named '?(te|tbe|topi|decorator|sympy|cffi|yaml|psutil|attrs?)\b",
         "atc compiles kernels with Python packages of its own: CANN 5.0 wants Python 3.7.5 first "
-        "on PATH and <CANN>/atc/python/site-packages on PYTHONPATH, besides decorator, sympy, cffi, "
-        "pyyaml, psutil and attrs for that Python",
+        "on PATH and <CANN>/atc/python/site-packages on PYTHONPATH, besides decorator, sympy, "
+        "cffi, pyyaml, psutil and attrs for that Python",
     ),
     (
         r"error while loading shared libraries|cannot open shared object file",

@@ -16,7 +16,7 @@ from pipeline.formats import perf, result
 from pipeline.published import Speed
 
 MISSING = "-"
-OURS = ("batch", "images", "Top1", "Top5", "rate per chip", "card rate", "end to end")
+OURS = ("batch", "images", "Top1", "Top5", "rate per chip", "card rate", "end to end", "devices")
 BESIDE = (
     *("batch", "card rate here", "310 (MZ-old x 4)", "310 (MZ-new)", "310P (MZ-310P)"),
     *("310P (MZ-new)", "T4 (MZ-new)", "310 chip (MZ-old)", "310 chip, end to end (MZ-old)"),
@@ -35,8 +35,9 @@ class Row:
     result_file: Path
     found: rules.Accuracy | None
     chip_rate: float | None  # of the model's execution alone
-    e2e_rate: float | None  # of the whole run, on one chip
-    chips: int
+    e2e_rate: float | None  # of the whole run, on all devices that it used
+    devices: int  # that it used
+    chips: int  # on a card
 
     @property
     def card_rate(self) -> float | None:
@@ -54,8 +55,19 @@ def read_row(result_file: Path, speed_file: Path, soc: str) -> Row:
             "ais_bench_batchsize_<B>_device_<D>.json",
         )
     chip_rate, e2e_rate = _rates(speed_file)
-    chips = npu_smi.chips_per_card(soc)
-    return Row(batch, result_file, read_accuracy(result_file, "om"), chip_rate, e2e_rate, chips)
+    name = perf.split_name(speed_file.name)
+    devices = max(1, len(name.devices)) if name else 1
+    if chip_rate is not None:
+        chip_rate /= devices  # the file of several has their sum
+    return Row(
+        batch=batch,
+        result_file=result_file,
+        found=read_accuracy(result_file, "om"),
+        chip_rate=chip_rate,
+        e2e_rate=e2e_rate,
+        devices=devices,
+        chips=npu_smi.chips_per_card(soc),
+    )
 
 
 def read_accuracy(path: Path, of: str) -> rules.Accuracy | None:
@@ -138,11 +150,11 @@ def show(
     """Print the tables to stdout; return the rulings that they end with."""
     table.show(OURS, [_ours(row) for row in rows])
     chips = npu_smi.chips_per_card(soc)
+    kind = "four chips on a card" if chips > 1 else "one chip"
     _say(
         "",
-        f"rates in images/s; card rate = rate per chip x {chips} ({soc}: "
-        f"{'four chips on a card' if chips > 1 else 'one chip'}); end to end: one device, with "
-        "reading and writing",
+        f"rates in images/s; card rate = rate per chip x {chips} ({soc}: {kind}); end to end: with "
+        "reading and writing, on the devices used",
         "",
     )
     table.show(BESIDE, [_beside(row) for row in rows])
@@ -163,6 +175,7 @@ def _ours(row: Row) -> tuple[str, ...]:
         f"{found.top1:.2f} %" if found else MISSING,
         f"{found.top5:.2f} %" if found else MISSING,
         *map(_number, (row.chip_rate, row.card_rate, row.e2e_rate)),
+        str(row.devices) if row.chip_rate is not None else MISSING,
     )
 
 
