@@ -18,7 +18,8 @@ def _tell_an_interrupt(kind: type[BaseException], *rest: Any) -> None:
         return
     try:
         name = os.fsencode(sys.argv[0]).rpartition(b"/")[2]
-        os.write(2, name + b": error: interrupted\n")
+        how = b"what is done is kept, the same command goes on from here"  # as door.enter says
+        os.write(2, name + b": error: interrupted; " + how + b"\n")
     finally:
         os._exit(130)
 

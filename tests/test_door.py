@@ -272,7 +272,8 @@ def test_interrupt_before_the_work_begins_is_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, script], env=os.environ | {"PYTHONPATH": str(PROJECT)}, capture_output=True
     )
-    assert (done.returncode, done.stderr) == (130, b"early.py: error: interrupted\n")
+    said = f"early.py: error: interrupted; {ON}\n".encode()
+    assert (done.returncode, done.stderr) == (130, said)
 
 
 def test_interrupt_that_comes_where_none_can_be_raised_is_not_lost(tmp_path: Path) -> None:
