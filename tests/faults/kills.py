@@ -77,6 +77,8 @@ def ctrl_c(field: Field) -> None:
     ended = child.end(HUNG_S)
     field.tally.ctrl_c.append((round(ended.seconds - so_far, 3), stage.name))
     problems = _check_interrupted(ended, begun)
+    if ended.code == 0:  # all was done, and said, a moment before
+        problems = field.ground.check(stage, folder, ended)
     for line in error_lines(ended.err):
         field.tally.saw(CTRL_C, stage.name, line)
     problems += field.again(stage, folder)
