@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -48,6 +49,7 @@ def work(home: Path) -> Path:
         place.mkdir(parents=True)
     for name in ("vovnet39.onnx", "vovnet39_bs1.om", "mine.pth", "notes.md", "run.sh"):
         (folder / name).write_text(SECRET)
+    (folder / "benchmark.x86_64").symlink_to("elsewhere")
     (folder / "val_label.txt").write_text(f"{PICTURE}.JPEG 65 {SECRET}\n")
     (folder / "vovnet_prep_bin.info").write_text(f"0 ./prep_dataset/{PICTURE}.bin 224 {SECRET}\n")
     (folder / "private.json").write_text(json.dumps({"who": SECRET}))
@@ -171,6 +173,8 @@ def test_what_a_report_needs_goes_in(collected: dict[str, str]) -> None:
     assert system["packages"]["ais_bench"] == "0.0.2"
     assert system["programs"]["atc"].endswith("/bin/atc")
     assert system["variables"]["PATH"]
+    tool = record.file_digest(standins.BIN / f"benchmark.{platform.machine()}")
+    assert f"tool       sha256 {tool}\n" in collected["found.txt"]
     assert re.search(r"^card +310: devices 0 1 2 3$", collected["found.txt"], re.MULTILINE)
     assert "310" in collected["npu-smi_info.txt"]
     versions = [text for name, text in collected.items() if name.startswith("versions/")]
@@ -209,6 +213,7 @@ def test_cann_logs_go_in_by_their_ends_newest_first(collected: dict[str, str]) -
 def test_the_listing_has_sizes_and_no_names_of_pictures(collected: dict[str, str]) -> None:
     lines = collected["work/listing.txt"].splitlines()
     assert "vovnet39.onnx: 7 bytes" in lines
+    assert "benchmark.x86_64: a link" in lines
     assert "prep_dataset/*.bin: 3 files of 7 to 21 bytes, 42 together" in lines
     assert "result/dumpOutput_device0/*.txt: 3 files of 7 bytes, 21 together" in lines
 

@@ -10,6 +10,7 @@ then `$HOME/ascend/log`) and its installation guide (the version files).
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import importlib.metadata
 import io
@@ -139,18 +140,25 @@ def _version(package: str) -> str | None:
 
 def _add_found(report: Report, work: Path) -> None:
     """Take what a run would find: CANN, atc, the tools, the chips."""
-    found = discover.find(discover.Wanted("", "", True, True, (work,)))
+    try:
+        found = discover.find(discover.Wanted("", "", True, True, (work,)))
+    except OSError as error:
+        report.lack(f"what a run would find ({error})")
+        return
     lines = [*found.lines, *(f"missing    {line}" for line in found.missing)]
+    if found.tool and os.access(found.tool, os.R_OK):
+        # It tells no version of its own.
+        lines.append(f"tool       sha256 {record.file_digest(found.tool)}")
     text = "".join(f"{line}\n" for line in lines)
     report.add("found.txt", re.sub(r"(in use by \d+ \w+) \(.*\)", r"\1", text))
 
 
 def _add_commands(report: Report) -> None:
+    program = discover.npu_smi_program()
+    if program is None:
+        report.lack("npu-smi (not on PATH)")
+        return
     for command in _COMMANDS:
-        program = tools.which(command[0])
-        if program is None:
-            report.lack(f"{command[0]} (not on PATH)")
-            return
         try:
             done = subprocess.run(
                 [program, *command[1:]],
@@ -194,7 +202,8 @@ def _add_versions(report: Report) -> None:
     found += [_CANN / part / "version.info" for part in ("driver", "firmware")]
     seen: set[Path] = set()
     for file in found:
-        if file.is_file() and file.resolve() not in seen:
+        # Not is_file, which fails in a folder that is closed to this user.
+        if os.access(file, os.R_OK) and file.is_file() and file.resolve() not in seen:
             seen.add(file.resolve())
             report.add(f"versions{file}", work_files.tail(file, _VERSION_BYTES))
     if not seen:
@@ -229,9 +238,10 @@ def _logs(folder: Path) -> Iterator[tuple[float, Path]]:
     for top, _, names in os.walk(folder):
         for name in names:
             file = Path(top, name)
-            status = file.lstat()
-            if re.search(r"\.log$", name) and stat.S_ISREG(status.st_mode):
-                yield status.st_mtime, file
+            with contextlib.suppress(OSError):  # CANN removes old ones
+                status = file.lstat()
+                if name.endswith(".log") and stat.S_ISREG(status.st_mode):
+                    yield status.st_mtime, file
 
 
 def _to_json(content: object) -> str:

@@ -103,8 +103,13 @@ def cann_version(home: Path) -> str:
     return f"version {match[0]}" if match else "version unknown"
 
 
+def npu_smi_program() -> Path | None:
+    """Return npu-smi, from PATH or from where the driver puts it, or None."""
+    return tools.which("npu-smi") or next((place for place in _SMI if place.is_file()), None)
+
+
 def _find_card(wanted: Wanted, found: Found) -> None:
-    smi = tools.which("npu-smi") or next((place for place in _SMI if place.is_file()), None)
+    smi = npu_smi_program()
     answer = tools.ask([str(smi), "info"]) if smi else None
     card = npu_smi.read(answer.text) if answer else npu_smi.Card((), ())
     chips = card.chips

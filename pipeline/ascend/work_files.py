@@ -27,7 +27,7 @@ _PERF = re.compile(
 )
 _AIPP = re.compile(r".*\.(cfg|config|aippconfig)")
 _SHOWN = re.compile(
-    r".*\.(onnx|om|info|json|log|cfg|config|aippconfig|xml|pth|ledger|lock|md)|\.[\w.]+"
+    r".*\.(onnx|om|info|json|log|cfg|config|aippconfig|xml|pth|ledger|lock|md)|\.[\w.]+|benchmark\.\w+"
 )
 
 
