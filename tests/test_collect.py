@@ -240,6 +240,17 @@ def test_a_machine_with_nothing_says_what_it_lacks(tmp_path: Path) -> None:
     assert "it has no record, om or perf file" in done.stdout
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="no folder is closed to root")
+def test_folders_that_are_closed_to_the_user_are_told(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "cann").chmod(0)
+    done = run(env=environment, folder=tmp_path)
+    (tmp_path / "cann").chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    assert "CANN's version files (" in done.stdout
+
+
 def test_a_driver_that_is_missing_is_told_by_npu_smi(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -198,7 +198,8 @@ def _add_versions(report: Report) -> None:
     usual = [top / "ascend-toolkit" / "latest" for top in (_CANN, home / "Ascend")]
     homes = [*(Path(name) for name in given if name), *usual, _CANN / "cann"]
     patterns = ("version.cfg", "version.info", "*/version.info", "*-linux/ascend_*_install.info")
-    found = [file for top in homes for pattern in patterns for file in sorted(top.glob(pattern))]
+    open_ones = [top for top in homes if os.access(top, os.R_OK | os.X_OK)]
+    found = [file for top in open_ones for name in patterns for file in sorted(top.glob(name))]
     found += [_CANN / part / "version.info" for part in ("driver", "firmware")]
     seen: set[Path] = set()
     for file in found:
