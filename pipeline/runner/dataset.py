@@ -30,7 +30,17 @@ from pipeline.errors import PipelineError
 from pipeline.formats import perf
 from pipeline.ledger import Ledger
 from pipeline.quotable import Conditions, Verdict
-from pipeline.runner import devices, inputs, loading, resume, selfcheck, sinks, timing, waiting
+from pipeline.runner import (
+    devices,
+    inputs,
+    loading,
+    resume,
+    selfcheck,
+    sinks,
+    telling,
+    timing,
+    waiting,
+)
 from pipeline.runner.conditions import Watch
 from pipeline.runner.flow import Flow, Source
 from pipeline.runner.loading import Loaded
@@ -104,7 +114,7 @@ class Outcome:
 
     def tally(self) -> str:
         """Return how many samples there are and, where it is not all, how many were timed."""
-        return _tally(self.samples, self.kept)
+        return telling.tally(self.samples, self.kept)
 
 
 def run(job: Job) -> Outcome:
@@ -253,8 +263,12 @@ def _flow(
             return measured, plan, watch.conditions()
         except (PipelineError, OSError, KeyboardInterrupt) as error:
             if isinstance(error, DeviceLost):
-                made.details["missing"] = _stems(flow.missing(), given.stems, job.batch_size)
-            raise _telling(error, job.dump_folder, plan.kept + flow.written, total) from error
+                made.details["missing"] = telling.stems_of(
+                    flow.missing(), given.stems, job.batch_size
+                )
+            raise telling.with_count(
+                error, job.dump_folder, plan.kept + flow.written, total
+            ) from error
         finally:
             counts |= {"dumped": plan.kept + flow.written, "not_done": left - flow.written}
             counts |= {"kept": plan.kept, "timed": flow.written}
@@ -289,36 +303,6 @@ def _judge(
     return quotable.judge(timed, conditions, checks)
 
 
-def _telling(
-    error: PipelineError | OSError | KeyboardInterrupt, folder: Path, dumped: int, total: int
-) -> BaseException:
-    """Return the same error, saying how far the run came."""
-    far = f"{dumped} of {total} samples are dumped"
-    if isinstance(error, KeyboardInterrupt):
-        return KeyboardInterrupt(far)
-    if not folder.is_dir():
-        return PipelineError(f"{folder} was removed during the run", "run the same command again")
-    if isinstance(error, DeviceLost):
-        hint = f"{error.hint}; the same command goes on with what is missing"
-        return PipelineError(f"{error.what} ({far})", hint)
-    if isinstance(error, PipelineError):
-        return PipelineError(f"{error.what} ({far})", error.hint)
-    if not error.strerror:
-        return error
-    return OSError(error.errno, f"{error.strerror} ({far})", error.filename)
-
-
-def _stems(numbers: Sequence[int], stems: Sequence[str], batch_size: int) -> list[str]:
-    """Return the samples of some batches."""
-    starts = [number * batch_size for number in numbers]
-    return [stem for start in starts for stem in stems[start : start + batch_size]]
-
-
-def _tally(samples: int, kept: int) -> str:
-    whence = f" ({kept} kept from an interrupted run, {samples - kept} timed)" if kept else ""
-    return f"{samples} of {samples} samples{whence}"
-
-
 def _finish(made: record.Run, measured: Measured, outputs: int, figures: perf.DatasetPerf) -> None:
     counts = made.counts
     counts["outputs_per_sample"] = outputs
@@ -329,4 +313,4 @@ def _finish(made: record.Run, measured: Measured, outputs: int, figures: perf.Da
     }
     made.details["perf"] = {key: round(value, 6) for key, value in vars(figures).items()}
     made.details["latencies_us"] = [ns // 1000 for ns in measured.calls_ns]
-    made.verdict = f"{_tally(counts['samples'], counts['kept'])}, {figures.e2e_rate:.6g}/s"
+    made.verdict = f"{telling.tally(counts['samples'], counts['kept'])}, {figures.e2e_rate:.6g}/s"
