@@ -11,11 +11,13 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import PipelineError
 
+_NUMBER_S, _AGAIN_S = 1.0, 0.01
 _UNKNOWN_HERE = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
@@ -83,9 +85,17 @@ def _is_still(file: int, where: Path) -> bool:
 
 
 def _held(file: int, output: Path) -> PipelineError:
-    number = os.pread(file, 20, 0).decode("ascii", "replace").strip()
+    number = _number_in(file)
+    deadline = time.monotonic() + _NUMBER_S
+    while not number.isdigit() and time.monotonic() < deadline:
+        time.sleep(_AGAIN_S)  # its holder has it since a moment ago, and is about to write
+        number = _number_in(file)
     who = f"process {number}" if number.isdigit() else "another process"
     return PipelineError(
         f"{output} is being made by {who}",
         "wait for it, stop it, or name another output",
     )
+
+
+def _number_in(file: int) -> str:
+    return os.pread(file, 20, 0).decode("ascii", "replace").strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -98,3 +99,15 @@ def test_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic links"), lock.holding(tmp_path / "x"):
         pass
     assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_number_that_is_written_a_moment_later_is_waited_for(tmp_path: Path) -> None:
+    where = lock.path_of(tmp_path / "x")
+    where.touch()
+    with where.open("r+") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        later = threading.Timer(0.1, lambda: os.pwrite(holder.fileno(), b"4321\n", 0))
+        later.start()
+        with pytest.raises(PipelineError, match="by process 4321;"), lock.holding(tmp_path / "x"):
+            pass
+        later.join()
