@@ -65,8 +65,10 @@ def times(field: Field) -> None:
     stage = field.stage("preprocess", "benchmark text", "score", "benchmark npy")
     folder = private(field.ground, stage)
     now = time.time()
-    for path in (folder.parent / "given").rglob("*"):
-        if path.suffix in (".JPEG", ".txt", ".onnx"):  # the tensors' times are in their record
+    given = folder.parent / "given"
+    # Of what stages have made their records know the times.
+    for path in (given / "labels.txt", given / "vovnet39.onnx", *(given / "images").iterdir()):
+        if field.draw.random() < 0.9:
             when = now + field.draw.choice((-now, -DAY_S, 0, 3600, DAY_S, 3650 * DAY_S))
             os.utime(path, (when, when))
     known = field.ground.reference(stage)
