@@ -8,8 +8,10 @@
 # * the CANN variables, where CANN is installed: in /usr/local/Ascend, in ~/Ascend, or where
 #   ASCEND_TOOLKIT_HOME (or ASCEND_HOME_PATH) says.
 #
-# Sourcing it again changes nothing. It leaves no function, no option and no variable of its own
-# behind. VOVNET_ENV_QUIET=1 leaves out the line about a missing CANN.
+# Where there is an atc, it becomes a function that calls it without .venv on PATH: the atc of CANN
+# 5.0 looks for its own packages in the python3 that it finds there. Otherwise no function, no option
+# and no variable of its own is left behind, and sourcing it again changes nothing.
+# VOVNET_ENV_QUIET=1 leaves out the line about a missing CANN.
 
 if [ -z "${BASH_VERSION:-}${ZSH_VERSION:-}" ]; then
     echo "env.sh: error: this shell cannot read it; use bash or zsh" >&2
@@ -94,6 +96,13 @@ _vovnet_env_ready() {
     export PATH VIRTUAL_ENV="$project/.venv"
     unset PYTHONHOME
     hash -r
+    unset -f atc 2>/dev/null || true
+    if command -v atc >/dev/null; then
+        atc() (
+            PATH=${PATH#"$VIRTUAL_ENV/bin:"}
+            command atc "$@"
+        )
+    fi
 }
 
 _vovnet_env() {

@@ -14,6 +14,10 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
+SHELLS = [
+    "bash",
+    pytest.param("zsh", marks=pytest.mark.skipif(not shutil.which("zsh"), reason="no zsh here")),
+]
 NO_CANN = "env.sh: CANN not found: atc and the card's tools are not available; everything else is\n"
 
 
@@ -487,6 +491,26 @@ def test_cann_of_the_guides_days_gets_the_guides_variables(
     ]
     assert once.stderr == ""
     assert twice.stdout == once.stdout
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_atc_is_called_without_the_environment_before_its_own_python(
+    ready: Project, tmp_path: Path, shell: str
+) -> None:
+    """What stands for atc here says which python3 it finds, and ends with the code of a failure."""
+    tools = tmp_path / "the cann/atc/bin"
+    tools.mkdir(parents=True)
+    tool = tools / "atc"
+    tool.write_text('#!/bin/sh\ncommand -v python3\necho "$#: $2"\nexit 255\n')
+    tool.chmod(0o755)
+    script = (
+        'source "$ENV_SH"; source "$ENV_SH"; atc --a=1 "b c"; echo "code $?"; command -v python3'
+    )
+    done = ready.shell(script, shell, ASCEND_TOOLKIT_HOME=str(tmp_path / "the cann"))
+    found, arguments, code, ours = done.stdout.splitlines()
+    assert not found.startswith(str(ready.venv))
+    assert (arguments, code) == ("2: b c", "code 255")
+    assert ours == f"{ready.venv}/bin/python3"
 
 
 @pytest.mark.parametrize("beside", [True, False])
