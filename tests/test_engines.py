@@ -190,7 +190,9 @@ def test_a_model_of_unfixed_picture_size_is_refused(engine: str, tmp_path: Path)
 def test_an_offline_model_says_that_it_needs_a_card(tmp_path: Path) -> None:
     model = tmp_path / "vovnet39_bs1.onnx"
     model.write_bytes((0x444F4D49).to_bytes(4, "little") + bytes(252))
-    with pytest.raises(PipelineError, match=r"an om needs an Ascend card .* or give the .onnx file"):
+    with pytest.raises(
+        PipelineError, match=r"an om needs an Ascend card .* or give the .onnx file"
+    ):
         engines.load("auto", model, Settings(1))
 
 
