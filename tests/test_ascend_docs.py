@@ -171,7 +171,7 @@ def test_every_command_runs_as_it_stands(sample_folder: Path, tmp_path: Path) ->
     for device in (0, 1):
         assert len(list((clone / f"result/dumpOutput_device{device}").iterdir())) == PICTURES
     # Its dry run names the guide's own command and makes nothing.
-    atc = next(line for line in script.splitlines() if " atc " in line).partition(" ")[2]
+    atc = next(line for line in script.splitlines() if line.startswith("atc "))
     assert atc in done.stdout.splitlines()
     assert not (clone / "work").exists()
     with tarfile.open(clone / "ascend_report.tar.gz") as archive:
