@@ -26,8 +26,10 @@ ascend_look() {
         -m pipeline ascend)
     soc=Ascend310 tool_name=benchmark.$(uname -m) tool='' devices=(0 1 2 3)
     heading 'the card'
-    said=$("${in_ascend[@]}" find "${needs[@]}" ${soc_version:+--soc-version "$soc_version"} \
-        ${runner:+--runner "$runner"} "$work_dir" "$here") || code=$?
+    # A dry run may come before there is an environment; what is here then remains unknown.
+    said=$([[ $dry_run == no ]] || exec 2>/dev/null
+        "${in_ascend[@]}" find "${needs[@]}" ${soc_version:+--soc-version "$soc_version"} \
+            ${runner:+--runner "$runner"} "$work_dir" "$here") || code=$?
     while IFS= read -r line; do
         case $line in
             '# '*) if [[ $dry_run == yes ]]; then echo "$line"; else echo "${line#??}"; fi ;;
@@ -40,8 +42,9 @@ ascend_look() {
     done <<<"$said"
     if ((code)); then
         [[ $dry_run == yes ]] || exit "$code"
-        echo '# not looked for: the commands are for an Ascend310'
+        echo "# not looked for; assumed: ${soc_version:-$soc}"
         soc=${soc_version:-$soc}
+        [[ $soc == Ascend310 ]] || devices=(0)
     fi
     runner=${runner:-tool}
     # It goes into commands that are printed to be pasted.
@@ -54,6 +57,9 @@ stage_om() {
     local size words=()
     if [[ $aipp == yes ]]; then
         step '' -m ascend aipp "$aipp_file"
+    fi
+    if [[ $dry_run == yes ]]; then
+        heading "atc wants CANN's own Python: a PATH without .venv (docs/ascend.md)"
     fi
     for size in "${sizes[@]}"; do
         words=(atc --framework=5 --model=./vovnet39.onnx --input_format=NCHW

@@ -320,6 +320,21 @@ def test_our_runner_takes_all_chips_and_gives_the_same_topn(project: Project) ->
     assert project.run("--runner", "own").stdout.count("up to date: result/perf") == len(SIZES)
 
 
+@pytest.mark.parametrize("fault", ["device_dies:1", "device_killed:1"])
+def test_a_chip_that_is_lost_is_named_and_its_share_is_made_up_for(
+    project: Project, fault: str
+) -> None:
+    wanted = project.result("1")
+    without_export(project)
+    options = ("--from", "benchmark", "--runner", "own", "--batch-size", "1")
+    done = project.run(*options, code=1, standin={"FAULT": fault})
+    ours = [line for line in done.stderr.splitlines() if "error: " in line]
+    assert len(ours) == 1 and "device 1" in ours[0], done.stderr
+    assert not (project.work / "result_bs1.json").exists()
+    project.run(*options)
+    assert project.result("1") == wanted
+
+
 def test_uint8_with_aipp_gives_the_same_topn(project: Project) -> None:
     wanted = [project.result(size) for size in SIZES]
     done = project.run("--aipp")
@@ -396,6 +411,15 @@ def test_a_score_that_fails_the_rule_makes_the_exit_code_1(project: Project) -> 
     done = project.run("--from", "speed", code=1)
     assert "FAIL" in next(line for line in done.stdout.splitlines() if "accuracy, batch 1" in line)
     assert done.stdout.rstrip().splitlines()[-1].startswith("FAILED: ")
+
+
+def test_rates_of_another_run_than_the_score_are_left_out(project: Project) -> None:
+    project.run("--only", "benchmark", "--force", "--batch-size", "1")
+    done = project.run("--only", "speed")
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert "1 6 83.33 % 83.33 % - - - -" in lines
+    name = "result/perf_vision_batchsize_1_device_0.txt"
+    assert f"{name} is of another run than result_bs1.json: score anew" in lines
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ def work():
 how = {"engine": "slide-rule", "engine_version": "1.0", "effective_precision": "fp32", "threads": 3}
 inputs = [given["om_path"], given["input_text_path"], "prep_dataset"]
 keep(inputs, [dumps, figures], work, **how)
+record.copy(dumps, figures)
 """,
     "vision_metric_ImageNet.py": """
 dumps, labels, folder, name = sys.argv[1:]
@@ -210,7 +211,7 @@ def test_whole_run_without_options_takes_the_sample_and_ends_with_the_table(
     assert table[6:9] == [
         "images/s: the model alone, by slide-rule 1.0, fp32, 3 threads;"
         " end to end: with reading and writing",
-        "unknown (batch 1, 16): no record",
+        "unknown (batch 1, 16): its record does not say",
         "It means nothing.",
     ]
     assert table[10:] == [

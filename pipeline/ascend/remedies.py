@@ -73,9 +73,9 @@ _KNOWN = (
     ),
     (
         r"path:.* is illegal",
-        "ais_bench takes whole paths of A-Z a-z 0-9 _ . / - alone, no links, files of one's own that "
-        "others cannot write (chmod -R go-w), and an output folder that others cannot read (chmod "
-        "750)",
+        "ais_bench takes whole paths of A-Z a-z 0-9 _ . / - alone, no links, files of one's own "
+        "that others cannot write (chmod -R go-w), and an output folder that others cannot read "
+        "(chmod 750)",
     ),
     (
         r"No module named '?(ais_bench|aclruntime)",

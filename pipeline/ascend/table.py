@@ -38,6 +38,7 @@ class Row:
     e2e_rate: float | None  # of the whole run, on all devices that it used
     devices: int  # that it used
     chips: int  # on a card
+    doubt: str = ""  # why the rates are left out
 
     @property
     def card_rate(self) -> float | None:
@@ -55,6 +56,10 @@ def read_row(result_file: Path, speed_file: Path, soc: str) -> Row:
             "ais_bench_batchsize_<B>_device_<D>.json",
         )
     chip_rate, e2e_rate = _rates(speed_file)
+    doubt = ""
+    if _are_of_two_runs(result_file, speed_file):
+        chip_rate = e2e_rate = None
+        doubt = f"{speed_file} is of another run than {result_file}: score anew"
     name = perf.split_name(speed_file.name)
     devices = max(1, len(name.devices)) if name else 1
     if chip_rate is not None:
@@ -67,7 +72,15 @@ def read_row(result_file: Path, speed_file: Path, soc: str) -> Row:
         e2e_rate=e2e_rate,
         devices=devices,
         chips=npu_smi.chips_per_card(soc),
+        doubt=doubt,
     )
+
+
+def _are_of_two_runs(result_file: Path, speed_file: Path) -> bool:
+    """Say whether the score was made from other dumps than the run of these figures has left."""
+    scored = chain.field(record.load(result_file), str, "inputs", 0, "listing_sha256")
+    left = chain.field(record.load(speed_file), str, "outputs", 0, "listing_sha256")
+    return bool(scored and left) and scored != left
 
 
 def read_accuracy(path: Path, of: str) -> rules.Accuracy | None:
@@ -155,6 +168,7 @@ def show(
         "",
         f"rates in images/s; card rate = rate per chip x {chips} ({soc}: {kind}); end to end: with "
         "reading and writing, on the devices used",
+        *(row.doubt for row in rows if row.doubt),
         "",
     )
     table.show(BESIDE, [_beside(row) for row in rows])
