@@ -59,7 +59,7 @@ stage_om() {
         step '' -m ascend aipp "$aipp_file"
     fi
     if [[ $dry_run == yes ]]; then
-        heading "atc wants CANN's own Python: a PATH without .venv (docs/ascend.md)"
+        heading "atc is env.sh's function, which takes .venv off its PATH (docs/ascend.md)"
     fi
     for size in "${sizes[@]}"; do
         words=(atc --framework=5 --model=./vovnet39.onnx --input_format=NCHW
