@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -214,7 +215,7 @@ def test_with_an_om_the_tool_and_our_runner_give_the_driver_the_same(
         link = Path(f"benchmark.{ARCH}")
         link.unlink()
         if program == tool:
-            link.write_text(f'#!/bin/sh\nexec {tool} "$@"\n')
+            link.write_text(f'#!/bin/sh\nexec {shlex.quote(str(tool))} "$@"\n')
             link.chmod(0o755)
             shutil.rmtree("result")
         else:

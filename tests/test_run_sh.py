@@ -70,7 +70,7 @@ def test_all_steps_run_in_order_and_the_summary_of_pytest_is_the_last_line(proje
         "checked: .ci/run",
         "4 scripts are clean",
         "[6/6] pytest",
-        "called: -m pytest -k two words",
+        "called: -m pytest --numprocesses=2 --dist=loadfile -k two words",
         "3 passed in 0.1s",
     ]
 
