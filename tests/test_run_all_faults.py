@@ -118,9 +118,10 @@ def test_stage_that_outlives_its_run_keeps_the_folder_and_is_named(running: Runn
     assert left_over(running.project) == []
 
 
-@pytest.mark.parametrize("content", ["", "1\n", f"{os.getpid()}\n", "4194304\n"])
+@pytest.mark.parametrize("content", ["", "1\n", "our own", "4194304\n"])
 def test_lock_file_that_nobody_holds_is_taken_over(project: Project, content: str) -> None:
     project.work.mkdir()
+    content = f"{os.getpid()}\n" if content == "our own" else content
     (project.work / LOCK).write_text(content)  # whoever has that number now is somebody else
     assert project.run("--only", "sample").stderr == ""
     assert left_over(project) == []
