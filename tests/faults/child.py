@@ -107,12 +107,18 @@ class Child:
             self._kill_all()
         code = self._process.wait()
         seconds = self.seconds()
-        if leave_s is not None and not self.is_gone(leave_s):
+        if leave_s is not None and not self.leaves_nothing(leave_s):
             hung = True
-            self._kill_all()
         _RUNNING.discard(self)
         with self._out, self._err:
             return Ended(code, _text(self._out), _text(self._err), seconds, hung)
+
+    def leaves_nothing(self, seconds: float) -> bool:
+        """Wait until nothing of the session runs; what still does by then is killed."""
+        gone = self.is_gone(seconds)
+        if not gone:
+            self._kill_all()
+        return gone
 
     def is_gone(self, seconds: float) -> bool:
         """Wait until nothing of the session runs; say whether that came true in time."""

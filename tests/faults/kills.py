@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from pipeline import record
-from tests.faults.child import Child, Ended
+from tests.faults.child import LEAVE_S, Child, Ended
 from tests.faults.field import Field, error_lines
 from tests.faults.ground import Spec, Stage, is_complete, see
 from tests.faults.stages import run_next
@@ -17,9 +17,9 @@ CTRL_C = "Ctrl-C"
 HUNG_S = 5.0  # after Ctrl-C
 EXIT_INTERRUPTED = 130
 SLOW: Spec = {"delay_s": 0.004}  # so that there is time to be killed in
-_MOST_DRAWS = 6  # until a signal comes before the run has ended
+Blow = tuple[str, signal.Signals, bool]
 
-BLOWS = (
+BLOWS: tuple[Blow, ...] = (
     ("SIGKILL to the stage", signal.SIGKILL, False),
     ("SIGKILL to all its processes", signal.SIGKILL, True),
     ("SIGTERM to the stage", signal.SIGTERM, False),
@@ -33,31 +33,29 @@ IN_A_ROW = "2 to 4 kills in a row"
 def kill(field: Field) -> None:
     """Kill a run at a random moment, now and then several in a row, then let it finish."""
     stage = field.drawn_stage()
-    fault, number, group = field.draw.choice(BLOWS)
-    times = 1
-    if field.draw.random() < 0.15:
-        fault, times = IN_A_ROW, field.draw.randint(2, 4)
+    blow = field.draw.choice(BLOWS)
+    times = field.draw.randint(2, 4) if field.draw.random() < 0.15 else 1
     folder = field.ground.fresh(stage)
     problems: list[Problem] = []
-    struck = 0
-    for _ in range(times * _MOST_DRAWS):
-        if struck == times:
-            break
-        if fault == IN_A_ROW:
-            _, number, group = field.draw.choice(BLOWS)
+    struck: list[str] = []
+    children: list[Child] = []
+    while len(struck) < times:
         child, begun = start_to_strike(field, stage, folder, 1 / times)
-        if child.is_running():
-            child.strike(number, group)
-            struck += 1
-            problems += _after(field, stage, folder, child, number, begun)
+        children.append(child)
+        ended = _strike(field, stage, child, blow)
+        if ended.code == 0:  # it was quicker
+            if struck:
+                break
+            _clear(field, stage, folder)
             continue
-        child.end(0)
-        if struck:  # there was little left to do
-            break
-        shutil.rmtree(folder)
-        folder.mkdir()
-        field.ground.fresh(stage, folder)
+        problems += _check_struck(field, stage, folder, ended, begun)
+        struck.append(blow[0])
+        blow = field.draw.choice(BLOWS)
     problems += field.again(stage, folder)
+    alive = [child.pid for child in children if not child.leaves_nothing(LEAVE_S)]
+    if alive:
+        problems.append(Problem("hung", f"of the killed runs {alive} processes lived on"))
+    fault = struck[0] if len(struck) == 1 else IN_A_ROW
     good = field.finish(fault, stage, folder, problems)
     field.tally.kills[stage.name] += 1
     field.tally.survived[stage.name] += good
@@ -68,10 +66,10 @@ def ctrl_c(field: Field) -> None:
     stage = field.drawn_stage()
     folder = field.ground.fresh(stage)
     child, begun = start_to_strike(field, stage, folder)
-    if not child.is_running():
+    while not child.is_running():
         child.end(0)
-        shutil.rmtree(folder)
-        return
+        _clear(field, stage, folder)
+        child, begun = start_to_strike(field, stage, folder)
     so_far = child.seconds()
     child.strike(signal.SIGINT, group=True)
     ended = child.end(HUNG_S)
@@ -104,20 +102,33 @@ def start_to_strike(
     return child, seen()
 
 
-def _after(
-    field: Field, stage: Stage, folder: Path, child: Child, number: signal.Signals, begun: bool
-) -> list[Problem]:
-    """See the struck run off, and what it left past the stage that comes next."""
-    limit_s = field.ground.limit_s(stage)
+def _clear(field: Field, stage: Stage, folder: Path) -> None:
+    """Begin once more with an empty folder."""
+    shutil.rmtree(folder)
+    folder.mkdir()
+    field.ground.fresh(stage, folder)
+
+
+def _strike(field: Field, stage: Stage, child: Child, blow: Blow) -> Ended:
+    """Give a run the blow and see it off; the exit code is 0 where it had ended before."""
+    _, number, group = blow
+    if child.is_running():
+        child.strike(number, group)
     # Who is killed leaves its workers behind; the next run must stand that. Scripts are another
     # matter: the stage that goes on holds its lock, and rightly.
-    leave_s = None if number == signal.SIGKILL and not stage.script else limit_s
-    ended = child.end(limit_s, leave_s)
+    limit_s = field.ground.limit_s(stage)
+    return child.end(limit_s, None if number == signal.SIGKILL and not stage.script else limit_s)
+
+
+def _check_struck(
+    field: Field, stage: Stage, folder: Path, ended: Ended, begun: bool
+) -> list[Problem]:
+    """Look at how a run ended, and lead what it left past the stage that comes next."""
     if ended.hung:
-        return [Problem("hung", f"{number.name} did not end it: {ended.last_line()}")]
+        return [Problem("hung", f"the signal did not end it: {ended.last_line()}")]
     if begun and "Traceback" in ended.err and not _is_loading(ended):
         field.ground.keep_words(folder, ended)
-        return [Problem("wrong", f"{number.name}: a traceback: {ended.last_line()}")]
+        return [Problem("wrong", f"a traceback: {ended.last_line()}")]
     return _check_next(field, stage, folder)
 
 
