@@ -21,7 +21,7 @@ from torch import Tensor
 
 from models_vovnet import container, published
 from models_vovnet.vovnet import ARCHS, VoVNet, build
-from pipeline import record
+from pipeline import identity
 from pipeline.errors import PipelineError
 
 PREFIX = "module."
@@ -99,7 +99,7 @@ def load(path: Path, arch: str = "vovnet39") -> Checkpoint:
         else _as_float32(key, state[key], path)
         for key in _shapes(arch, classes)
     }
-    return Checkpoint(path, arch, classes, record.file_digest(path, "md5"), kind, complete)
+    return Checkpoint(path, arch, classes, identity.file_digest(path, "md5"), kind, complete)
 
 
 def _read(path: Path) -> Any:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline import atomic, progress, record
+from pipeline import atomic, identity, progress
 from pipeline.errors import PipelineError
 
 WEIGHTS_MD5 = "23717a6cadd9729a704f894381444237"
@@ -112,13 +112,13 @@ def _locked(part: Path) -> Iterator[BinaryIO]:
 
 def _digest_is(part: Path, file: BinaryIO, md5: str) -> bool:
     file.flush()
-    return record.file_digest(part, "md5") == md5
+    return identity.file_digest(part, "md5") == md5
 
 
 def _check_digest(part: Path, file: BinaryIO, md5: str, url: str) -> None:
     """Raise PipelineError and remove the part where it is not the file with this MD5."""
     file.flush()
-    found = record.file_digest(part, "md5")
+    found = identity.file_digest(part, "md5")
     if found == md5:
         return
     with part.open("rb") as start:

@@ -159,13 +159,13 @@ def collect(argv: list[str]) -> int:
     )
 
     def call(args: argparse.Namespace) -> door.Verdict:
-        from pipeline import record, table
+        from pipeline import identity, table
         from pipeline.ascend import collect as room
         from pipeline.errors import PipelineError
 
         if args.work_dir is not None and not args.work_dir.is_dir():
             raise PipelineError(f"{args.work_dir} is no folder", "give the one of the run")
-        work = args.work_dir or record.PROJECT / "work"
+        work = args.work_dir or identity.PROJECT / "work"
         report = room.collect(work, args.out, args.log_kb << 10)
         rows = [(f"{size:,}", name) for name, size in report.sizes]
         rows += [("none", what) for what in report.absent]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline import record
+from pipeline import identity, record
 from pipeline.errors import PipelineError
 from pipeline.record import Json
 
@@ -124,7 +124,7 @@ def end(path: Path, made: Json, now: Json | None = None) -> Standing:
     """Compare a folder with its record `made`; PipelineError where it is not what it was."""
     if not path.is_dir():
         raise PipelineError(f"{path} has a record and is no folder", _again(made))
-    now = now or record.fingerprint(path)
+    now = now or identity.fingerprint(path)
     then = _recorded(path, made)
     if then.get("listing_sha256") != now["listing_sha256"]:
         raise PipelineError(
@@ -141,7 +141,7 @@ def file(path: Path, now: Json | None = None) -> Standing:
     record does not know makes it unverified.
     """
     made = record.load(_place(path))
-    now = now or record.fingerprint(path)
+    now = now or identity.fingerprint(path)
     if made is None:
         return unknown(path, now)
     if made["status"] != "complete" or _recorded(path, made).get("sha256") != now["sha256"]:
@@ -165,7 +165,7 @@ def listing(info: Path, folders: Sequence[Path], needs: Json | None) -> Listing:
     found = () if needs is None else tuple(folder(place, PREPROCESS, needs) for place in folders)
     if listed.verified and len(folders) == 1 and not _changes(folders[0], info):
         then = field(listed.made, dict, "inputs", 0) or {}
-        now = (found[0].now if found else None) or record.fingerprint(folders[0])
+        now = (found[0].now if found else None) or identity.fingerprint(folders[0])
         if then.get("listing_sha256") != now["listing_sha256"]:
             raise PipelineError(
                 f"{folders[0]} is not what it was when {info} was made: {_difference(then, now)}",

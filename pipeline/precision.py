@@ -19,6 +19,7 @@ from pipeline import (
     atomic,
     chain,
     engines,
+    identity,
     judge,
     machine,
     prepared,
@@ -167,8 +168,8 @@ def judge_precision(
     text = "; ".join(filter(None, (_said(judgement, held), chain.say(links["doubts"]), where)))
     if report:
         content = {
-            "model": record.fingerprint(source),
-            "judged": record.fingerprint(judged),
+            "model": identity.fingerprint(source),
+            "judged": identity.fingerprint(judged),
             "engine": f"{reduced.engine} {reduced.version}",
             "threads": reduced.threads,
             "machine": machine.describe(),

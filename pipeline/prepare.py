@@ -22,6 +22,7 @@ from pathlib import Path
 
 from pipeline import (
     atomic,
+    identity,
     ledger,
     machine,
     places,
@@ -134,7 +135,7 @@ def prepare_folder(
             "stage": STAGE,
             "source": str(source.resolve()),
             "settings": settings,
-            "code_sha256": record.code_digest(),
+            "code_sha256": identity.code_digest(),
             "versions": run.identified()["versions"],
         }
         if force:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import chain, progress, record
+from pipeline import chain, identity, progress
 from pipeline.chain import Listing
 from pipeline.errors import PipelineError
 
@@ -173,7 +173,7 @@ def calibrated_on(source: Path, candidate: Path | None) -> Collection[Picture]:
     if made is None or made["stage"] != chain.QUANTIZE:
         return ()
     whence = chain.field(made, str, "inputs", 0, "sha256")
-    if candidate and model.verified and whence != record.file_digest(source):
+    if candidate and model.verified and whence != identity.file_digest(source):
         raise PipelineError(
             f"{candidate} was made of another model than {source}",
             "give the fp32 model that it was made of",

@@ -12,10 +12,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import hashlib
 import itertools
 import json
-import operator
 import os
 import stat
 import sys
@@ -26,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import atomic, lock
+from pipeline import atomic, identity, lock
 from pipeline.errors import PipelineError
 
 SCHEMA = 1
@@ -34,7 +32,6 @@ SUFFIX = ".record.json"
 _MOST_BYTES = 64 << 20  # of a record: that of a million images has fewer
 _ANEW = ("--force", "-force")
 _MANY = 10_000  # files in a folder, from which on a process more is started to read their times
-PROJECT = Path(__file__).resolve().parent.parent
 
 Json = dict[str, Any]
 
@@ -107,7 +104,7 @@ def _keeping(run: Run) -> Iterator[Run]:
         "folder": str(Path.cwd()),
         "started_unix_s": round(started, 3),
         "settings": dict(run.settings),
-        "code_sha256": code_digest(),
+        "code_sha256": identity.code_digest(),
         "details": dict(run.details),
     }
     with _identifying(run, aside=not run.outputs[0].is_dir()) as identified:
@@ -127,7 +124,7 @@ def _keeping(run: Run) -> Iterator[Run]:
     content |= {
         "status": "complete",
         "good": run.good,
-        "outputs": [fingerprint(path) for path in run.outputs],
+        "outputs": [identity.fingerprint(path) for path in run.outputs],
         "counts": run.counts,
         "timings_s": {"total": round(time.perf_counter() - clock, 3), **run.timings_s},
         "details": run.details,
@@ -196,6 +193,25 @@ def copy(output: Path, other: Path) -> None:
     atomic.write_bytes(path_of(other), path_of(output).read_bytes())
 
 
+def of_run(output: Path, command: Sequence[str]) -> Json | None:
+    """Return the record of `output` where it is that of a good run of just this command.
+
+    That is one that is complete and of this very folder and code; None otherwise.
+    """
+    try:
+        made = load(output)
+    except PipelineError:
+        return None
+    if made is None or made["status"] != "complete" or not made.get("good"):
+        return None
+    same = (
+        made["command"] == list(command)
+        and made["folder"] == str(Path.cwd())
+        and made["code_sha256"] == identity.code_digest()
+    )
+    return made if same else None
+
+
 def is_current(output: Path, command: Sequence[str]) -> bool:
     """Say whether running `command` again would make `output` once more, just as it is.
 
@@ -203,43 +219,15 @@ def is_current(output: Path, command: Sequence[str]) -> bool:
     the project's code and the packages are what they were.
     """
     try:
-        content = load(output)
-    except PipelineError:
-        return False
-    if content is None or content.get("status") != "complete" or not content.get("good"):
-        return False
-    try:
+        made = of_run(output, command)
         return (
-            content["command"] == list(command)
-            and content["folder"] == str(Path.cwd())
-            and content["code_sha256"] == code_digest()
-            and content["versions"] == _versions(list(content["versions"]))
-            and all(_unchanged(entry) for entry in content["inputs"] + content["outputs"])
+            made is not None
+            and made["versions"] == identity.versions(list(made["versions"]))
+            and all(map(identity.is_unchanged, made["inputs"] + made["outputs"]))
         )
     except (KeyError, TypeError, ValueError, OSError):
         # A record that lacks something, or a file that cannot be read: the stage itself will say.
         return False
-
-
-def fingerprint(path: Path) -> Json:
-    """Return what identifies a file (SHA-256) or a folder (digest of names, sizes, times).
-
-    Fifty thousand tensors are 30 GB; their names, sizes and modification times are read in a
-    fraction of a second and change whenever somebody touches one.
-    """
-    if path.is_dir():
-        size = 0
-        lines: list[str] = []
-        for name, status in _walk(str(path), ""):
-            lines.append(f"{name}\0{status.st_size} {status.st_mtime_ns}\0")
-            size += status.st_size
-        return {
-            "path": str(path),
-            "files": len(lines),
-            "bytes": size,
-            "listing_sha256": hashlib.sha256(os.fsencode("".join(lines))).hexdigest(),
-        }
-    return {"path": str(path), "bytes": path.stat().st_size, "sha256": file_digest(path)}
 
 
 @contextmanager
@@ -262,8 +250,8 @@ def _identifying(run: Run, aside: bool) -> Iterator[Callable[[], Json]]:
 def _identify(run: Run) -> Json:
     """Return the fingerprints of the inputs of `run` and the versions of its packages."""
     return {
-        "inputs": [fingerprint(path) for path in run.inputs],
-        "versions": _versions(run.packages),
+        "inputs": [identity.fingerprint(path) for path in run.inputs],
+        "versions": identity.versions(run.packages),
     }
 
 
@@ -274,73 +262,12 @@ def _has_many(path: Path) -> bool:
         return next(itertools.islice(entries, _MANY, None), None) is not None
 
 
-def file_digest(path: Path, algorithm: str = "sha256") -> str:
-    """Return the hex digest of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
-
-
-def code_digest() -> str:
-    """Return one digest of the project's own code, so that other code means other results."""
-    digest = hashlib.sha256()
-    rooms = ("cli", "pipeline", "models_vovnet")
-    files = [*PROJECT.glob("*.py"), *(f for room in rooms for f in (PROJECT / room).rglob("*.py"))]
-    for file in sorted(files):
-        digest.update(str(file.relative_to(PROJECT)).encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-def _unchanged(entry: Json) -> bool:
-    path = Path(entry["path"])
-    # A pipe or a device of that name would be read for ever.
-    return (path.is_file() or path.is_dir()) and fingerprint(path) == entry
-
-
-def _walk(
-    folder: str, prefix: str, above: tuple[tuple[int, int], ...] = ()
-) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield (relative name, status) of every file below `folder`, in a fixed order.
-
-    Links are followed, but for one that leads nowhere, to itself or to a folder that it lies in.
-    """
-    own = Path(folder).stat()
-    if (own.st_dev, own.st_ino) in above:
-        return
-    above += ((own.st_dev, own.st_ino),)
-    with os.scandir(folder) as entries:
-        ordered = sorted(entries, key=operator.attrgetter("name"))
-    for entry in ordered:
-        try:
-            status = entry.stat()
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ELOOP):
-                continue
-            raise
-        if stat.S_ISREG(status.st_mode):
-            yield prefix + entry.name, status
-        elif stat.S_ISDIR(status.st_mode):
-            yield from _walk(entry.path, f"{prefix}{entry.name}/", above)
-
-
 def _command() -> list[str]:
     """Return how this process was called: the script's path, then its arguments.
 
     What only says to begin anew is left out, as the output is the same with it and without.
     """
     return [str(Path(sys.argv[0]).absolute()), *(w for w in sys.argv[1:] if w not in _ANEW)]
-
-
-def _versions(packages: Sequence[str]) -> dict[str, str]:
-    import importlib.metadata  # as slow to import as all the rest of a stage that needs no NumPy
-
-    found = {"python": sys.version.split()[0]}
-    for package in packages:
-        if package != "python":
-            try:
-                found[package] = importlib.metadata.version(package)
-            except importlib.metadata.PackageNotFoundError:
-                found[package] = "missing"
-    return found
 
 
 def _write(where: Path, content: Json) -> None:

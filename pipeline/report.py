@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline import quotable, record
+from pipeline import identity, quotable, record
 from pipeline.errors import PipelineError
 from pipeline.formats import ais_summary, perf, text
 from pipeline.published import CHIPS_PER_310_CARD
@@ -206,7 +206,7 @@ def _blank(value: float | None, form: str) -> str:
 
 def _record_of(path: Path) -> record.Json | None:
     """Return the record, of those beside a perf file, of the run that wrote just that file."""
-    digest = record.file_digest(path)
+    digest = identity.file_digest(path)
     for place in sorted(path.parent.glob(f"*{record.SUFFIX}")):
         made = record.load(place.with_name(place.name.removesuffix(record.SUFFIX))) or {}
         for output in made.get("outputs", []):

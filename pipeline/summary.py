@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import quotable, record, table
+from pipeline import identity, quotable, record, table
 from pipeline.errors import PipelineError, one_line
 from pipeline.formats import perf, result, text
 
@@ -89,7 +89,7 @@ def _accuracy(row: Row) -> tuple[str, str, str, str]:
         return MISSING, MISSING, MISSING, MISSING
     interval = MISSING
     scored = record.load(row.result_file)
-    if scored and scored["outputs"] == [record.fingerprint(row.result_file)]:
+    if scored and scored["outputs"] == [identity.fingerprint(row.result_file)]:
         ends = scored["details"].get("top1_interval_95")
         if isinstance(ends, list) and [type(end) for end in ends] == [float, float]:
             interval = f"{ends[0] * 100:.2f} - {ends[1] * 100:.2f} %"
@@ -114,7 +114,7 @@ def _verdict(row: Row) -> tuple[str, tuple[str, ...]]:
     made = record.load(row.perf_file)
     if made is None:
         return quotable.UNKNOWN, ("no record",)
-    digest = record.file_digest(row.perf_file)
+    digest = identity.file_digest(row.perf_file)
     if not any(output.get("sha256") == digest for output in made.get("outputs", [])):
         return quotable.UNKNOWN, ("its record is that of another file",)
     return quotable.of_record(made.get("details"))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import chain, record
+from pipeline import chain, identity, record
 from pipeline.chain import Standing
 from pipeline.dump_folder import RERUN, Dumps
 from pipeline.errors import PipelineError
@@ -28,7 +28,7 @@ class Run:
 
         PipelineError where the folder is not what the run has left.
         """
-        now = fingerprint() if fingerprint else record.fingerprint(self.folder)
+        now = fingerprint() if fingerprint else identity.fingerprint(self.folder)
         if self.made is None:
             return chain.unknown(self.folder, now)
         return chain.end(self.folder, self.made, now)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import record
+from pipeline import identity, record
 from pipeline.formats import dump
 
 IMAGES = 40
@@ -65,7 +65,7 @@ def write_record(folder: Path, **content: Any) -> None:
         "schema": record.SCHEMA,
         "stage": "benchmark",
         "status": "complete",
-        "outputs": [record.fingerprint(folder / "dumps")],
+        "outputs": [identity.fingerprint(folder / "dumps")],
         "counts": {"samples": counts["dumped"], **counts},
         "details": details,
     }

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cli import door
-from pipeline import chain, progress, record
+from pipeline import chain, identity, progress, record
 from pipeline.errors import PipelineError
 from pipeline.imagenet.labels import write_labels
 from tests import convnets, models
@@ -121,7 +121,7 @@ def check_record(output: Path, name: str) -> record.Json:
     assert made["verdict"]
     for entry in [*made["inputs"], *made["outputs"]]:
         digest = "sha256" if "sha256" in entry else "listing_sha256"
-        assert entry == record.fingerprint(Path(entry["path"])) | {"path": entry["path"]}
+        assert entry == identity.fingerprint(Path(entry["path"])) | {"path": entry["path"]}
         assert len(entry[digest]) == 64
     assert chain.closes(made["counts"]) is not False, made["counts"]
     return made
@@ -150,13 +150,13 @@ def test_counts_go_from_the_pictures_to_the_score(whole: Path) -> None:
 def test_record_of_the_score_names_model_settings_and_all_between(whole: Path) -> None:
     links = load(whole / "r.json")["details"]["chain"]
     assert (links["verified"], links["doubts"]) == (True, [])
-    assert links["model"]["sha256"] == record.file_digest(whole / "m.onnx")
+    assert links["model"]["sha256"] == identity.file_digest(whole / "m.onnx")
     assert links["model"]["settings"] == {"opset": 11}
-    assert links["info"]["sha256"] == record.file_digest(whole / "prep.info")
+    assert links["info"]["sha256"] == identity.file_digest(whole / "prep.info")
     (prep,) = links["folders"]
     assert prep["settings"]["dtype"] == "float32"
     assert prep["settings"]["shape"] == [3, 224, 224]
-    assert prep["listing_sha256"] == record.fingerprint(whole / "prep")["listing_sha256"]
+    assert prep["listing_sha256"] == identity.fingerprint(whole / "prep")["listing_sha256"]
     assert prep["made_of"][0]["path"] == "val"
     assert links["dumps"]["settings"]["batch_size"] == 4
     assert all(links[key]["verified"] for key in ("model", "info", "dumps"))
@@ -211,7 +211,7 @@ def test_tensors_that_are_not_those_of_the_record_are_neither_listed_nor_run(
     harm: Callable[[Path], None], said: str, work: Path
 ) -> None:
     old = (work / "prep.info").read_bytes(), (work / "r.json").read_bytes()
-    before = record.fingerprint(work / "result")
+    before = identity.fingerprint(work / "result")
     harm(work / "prep")
     line = refused(stage(work, *LIST))
     assert said in line
@@ -221,7 +221,7 @@ def test_tensors_that_are_not_those_of_the_record_are_neither_listed_nor_run(
             "".join((work / "prep.info").read_text().splitlines(keepends=True)[1:])
         )
     assert said in refused(stage(work, *BENCHMARK))
-    assert record.fingerprint(work / "result") == before
+    assert identity.fingerprint(work / "result") == before
     assert (work / "r.json").read_bytes() == old[1]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import record
+from pipeline import identity
 from pipeline.ascend import collect, masking
 from pipeline.errors import PipelineError
 from tests import standins
@@ -173,7 +173,7 @@ def test_what_a_report_needs_goes_in(collected: dict[str, str]) -> None:
     assert system["packages"]["ais_bench"] == "0.0.2"
     assert system["programs"]["atc"].endswith("/bin/atc")
     assert system["variables"]["PATH"]
-    tool = record.file_digest(standins.BIN / f"benchmark.{platform.machine()}")
+    tool = identity.file_digest(standins.BIN / f"benchmark.{platform.machine()}")
     assert f"tool       sha256 {tool}\n" in collected["found.txt"]
     assert re.search(r"^card +310: devices 0 1 2 3$", collected["found.txt"], re.MULTILINE)
     assert "310" in collected["npu-smi_info.txt"]
@@ -371,7 +371,7 @@ def test_masking_takes_no_longer_than_the_text_is_long(unit: str) -> None:
 
 
 def test_the_project_and_the_work_folder_have_their_own_labels(tmp_path: Path) -> None:
-    mask = masking.of_this_machine({record.PROJECT: "<project>", tmp_path: "<work>"})
+    mask = masking.of_this_machine({identity.PROJECT: "<project>", tmp_path: "<work>"})
     assert mask.text(f"{PROJECT}/env.sh {tmp_path}/a") == "<project>/env.sh <work>/a"
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import record
+from pipeline import identity, record
 from pipeline.errors import PipelineError
 from pipeline.formats.info import InfoLine, read_info, write_info
 from tests.images import jpeg, noise, write_broken_pictures
@@ -35,7 +35,7 @@ def make_bins(folder: Path, names: str = "b a c", size: int = 602_112) -> None:
 def mark(folder: Path, **content: Any) -> None:
     """Write a record of the folder as it is now."""
     made: record.Json = {"schema": record.SCHEMA, "stage": "preprocess", "status": "complete"}
-    made |= {"outputs": [record.fingerprint(folder)], **content}
+    made |= {"outputs": [identity.fingerprint(folder)], **content}
     record.path_of(folder).write_text(json.dumps(made))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import published, record
+from pipeline import identity, published, record
 from pipeline.formats import perf
 
 SCRIPT = Path(__file__).resolve().parent.parent / "perf_report.py"
@@ -101,7 +101,7 @@ def keep_record(
     content = {
         "schema": record.SCHEMA,
         "status": "complete",
-        "outputs": [{"path": str(output)}, record.fingerprint(perf_file)],
+        "outputs": [{"path": str(output)}, identity.fingerprint(perf_file)],
         "details": {"engine": "onnxruntime"} | ({"quotable": dict(stated)} if stated else {}),
     }
     record.path_of(folder / output.name).write_text(json.dumps(content))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import atomic, record
+from pipeline import atomic, identity, record
 from pipeline.errors import PipelineError
 
 
@@ -138,9 +138,9 @@ def test_unreadable_record_is_refused_by_name(tmp_path: Path) -> None:
 def test_folder_fingerprint_sees_files_in_sub_folders(tmp_path: Path) -> None:
     (tmp_path / "f" / "inner").mkdir(parents=True)
     (tmp_path / "f" / "inner" / "a").write_text("1")
-    one = record.fingerprint(tmp_path / "f")
+    one = identity.fingerprint(tmp_path / "f")
     (tmp_path / "f" / "inner" / "b").write_text("2")
-    two = record.fingerprint(tmp_path / "f")
+    two = identity.fingerprint(tmp_path / "f")
     assert one["files"] == 1
     assert two["files"] == 2
     assert one["listing_sha256"] != two["listing_sha256"]
@@ -163,5 +163,5 @@ def test_large_folder_has_the_same_fingerprint_by_a_process_of_its_own(
         (tmp_path / "out").write_text("made")
     content = record.load(tmp_path / "out")
     assert content is not None
-    assert content["inputs"] == [record.fingerprint(folder)]
+    assert content["inputs"] == [identity.fingerprint(folder)]
     assert content["inputs"][0]["files"] == 3

@@ -287,7 +287,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("case", [*HOSTILE, "a folder", "a pipe", "a link to itself", "huge"])
 def test_hostile_record_means_that_its_output_is_made_anew(tmp_path: Path, case: str) -> None:
-    from pipeline import record
+    from pipeline import identity
 
     (tmp_path / "script.py").touch()
     os.mkfifo(tmp_path / "fifo")
@@ -295,7 +295,7 @@ def test_hostile_record_means_that_its_output_is_made_anew(tmp_path: Path, case:
     fits = GOOD | {
         "command": [str(tmp_path / "script.py")],
         "folder": str(tmp_path),
-        "code_sha256": record.code_digest(),
+        "code_sha256": identity.code_digest(),
         "versions": {"python": sys.version.split()[0]},
         "inputs": [],
         "outputs": [],

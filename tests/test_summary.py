@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import record
+from pipeline import identity, record
 from pipeline.formats import perf, result
 from tests.conftest import PROJECT
 
@@ -50,7 +50,7 @@ def keep(work: Path, number: int, quotable: object) -> Path:
     content = {
         "schema": record.SCHEMA,
         "status": "complete",
-        "outputs": [{"path": f"result/dumpOutput_device{device}"}, record.fingerprint(place)],
+        "outputs": [{"path": f"result/dumpOutput_device{device}"}, identity.fingerprint(place)],
         "details": {"quotable": quotable},
     }
     record.path_of(place).write_text(json.dumps(content))
@@ -106,7 +106,7 @@ def scored(work: Path, number: int, dumps: dict[str, object]) -> None:
         "schema": record.SCHEMA,
         "status": "complete",
         "inputs": [{"path": f"result/dumpOutput_device{number}", **dumps}],
-        "outputs": [record.fingerprint(place)],
+        "outputs": [identity.fingerprint(place)],
         "details": {"top1_interval_95": [0.4, "a lot"]},
     }
     record.path_of(place).write_text(json.dumps(content))

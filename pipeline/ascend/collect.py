@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import atomic, machine, places, record
+from pipeline import atomic, identity, machine, places, record
 from pipeline.ascend import discover, masking, tools, work_files
 from pipeline.errors import PipelineError
 
@@ -91,7 +91,7 @@ def collect(work_dir: Path, target: Path, log_bytes: int = LOG_BYTES) -> Report:
         raise PipelineError(f"{target} is no name of an archive", "let it end in .tar.gz")
     places.check_file(target)
     work = work_dir.resolve()
-    report = Report(masking.of_this_machine({record.PROJECT: "<project>", work: "<work>"}))
+    report = Report(masking.of_this_machine({identity.PROJECT: "<project>", work: "<work>"}))
     report.add("system.json", _to_json(_system()))
     _add_found(report, work)
     _add_commands(report)
@@ -127,7 +127,7 @@ def _system() -> record.Json:
         "programs_of_cann": {name: str(tools.which(name) or "") for name in _PROGRAMS},
         "variables": {name: os.environ.get(name) for name in _VARIABLES},
         "devices": sorted(p.name for p in Path("/dev").glob("davinci*")),
-        "project_code_sha256": record.code_digest(),
+        "project_code_sha256": identity.code_digest(),
     }
 
 
@@ -148,7 +148,7 @@ def _add_found(report: Report, work: Path) -> None:
     lines = [*found.lines, *(f"missing    {line}" for line in found.missing)]
     if found.tool and os.access(found.tool, os.R_OK):
         # It tells no version of its own.
-        lines.append(f"tool       sha256 {record.file_digest(found.tool)}")
+        lines.append(f"tool       sha256 {identity.file_digest(found.tool)}")
     text = "".join(f"{line}\n" for line in lines)
     report.add("found.txt", re.sub(r"(in use by \d+ \w+) \(.*\)", r"\1", text))
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline import chain, record
+from pipeline import chain, identity, record
 from pipeline.ascend import commands, discover, tools
 from pipeline.ascend.commands import Conversion
 from pipeline.errors import PipelineError
@@ -65,18 +65,15 @@ def _identity(atc: Path) -> record.Json:
     }
 
 
-def _is_current(job: Conversion, identity: record.Json) -> bool:
+def _is_current(job: Conversion, atc: record.Json) -> bool:
     try:
         made = record.load(job.om)
         return (
             made is not None
             and made["status"] == "complete"
             and made["settings"]["words"] == list(job.words)
-            and made["details"]["atc"] == identity
-            and all(
-                Path(entry["path"]).is_file() and record.fingerprint(Path(entry["path"])) == entry
-                for entry in made["inputs"] + made["outputs"]
-            )
+            and made["details"]["atc"] == atc
+            and all(map(identity.is_unchanged, made["inputs"] + made["outputs"]))
         )
     except (PipelineError, OSError, KeyError, TypeError):
         return False  # a record that says too little: the om is made anew

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import record
+from pipeline import identity
 from pipeline.ascend import npu_smi, remedies, tools
 
 TOOL, AIS_BENCH, OWN = "tool", "ais_bench", "own"
@@ -198,7 +198,7 @@ def _find_runner(wanted: Wanted, found: Found) -> None:
 def _find_tool(name: str, folders: Sequence[Path]) -> tuple[Path | None, str]:
     """Return the tool, or None and why what lies there will not do."""
     unfit = ""
-    for folder in (*folders, record.PROJECT):
+    for folder in (*folders, identity.PROJECT):
         place = folder / name
         if place.is_file() and os.access(place, os.X_OK):
             return place, ""

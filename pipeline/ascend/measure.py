@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline import atomic, chain, places, record
+from pipeline import atomic, chain, identity, places, record
 from pipeline.ascend import aipp, commands, discover, tools
 from pipeline.ascend.commands import Measurement
 from pipeline.errors import PipelineError
@@ -124,7 +124,7 @@ def _program(job: Measurement) -> tuple[list[str], Mapping[str, str]]:
             f"{job.words[0]} is missing or not executable", "put it there; chmod +x"
         )
     # A tool of that name may be a link to the project's own runner, which needs its own Python.
-    ours = Path(job.words[0]).resolve() == record.PROJECT / "benchmark.py"
+    ours = Path(job.words[0]).resolve() == identity.PROJECT / "benchmark.py"
     return list(job.words), tools.own_environment() if ours else tools.environment()
 
 

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import chain, record
-from pipeline.errors import PipelineError
+from pipeline import identity, record
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ def of(speed: Path, run: Sequence[str], result: Path, score: Sequence[str]) -> S
 
     `run` and `score` are the commands as records have them: the script's path, then arguments.
     """
-    made, scored = _complete(speed, run), _complete(result, score)
+    made, scored = record.of_run(speed, run), record.of_run(result, score)
     if made is None:
         return State(False, False)
     outputs = made["outputs"]
@@ -42,36 +41,8 @@ def of(speed: Path, run: Sequence[str], result: Path, score: Sequence[str]) -> S
     return State(there, from_these and _unchanged(others))
 
 
-def _complete(output: Path, command: Sequence[str]) -> record.Json | None:
-    """Return the record of `output` where it is that of a complete run of just this command."""
-    try:
-        made = record.load(output)
-    except PipelineError:
-        return None
-    if made is None or made["status"] != "complete" or not made.get("good"):
-        return None
-    same = (
-        made["command"] == list(command)
-        and made["folder"] == str(Path.cwd())
-        and made["code_sha256"] == record.code_digest()
-    )
-    return made if same else None
-
-
 def _unchanged(entries: Sequence[record.Json]) -> bool:
     try:
-        return all(
-            _is_there(Path(entry["path"])) and _same(record.fingerprint(Path(entry["path"])), entry)
-            for entry in entries
-        )
+        return all(map(identity.is_unchanged, entries))
     except (OSError, KeyError, TypeError):
         return False  # what cannot be read is made anew, and the stage will say why
-
-
-def _is_there(path: Path) -> bool:
-    return path.is_file() or path.is_dir()
-
-
-def _same(now: record.Json, then: record.Json) -> bool:
-    keys = ("sha256", "listing_sha256")
-    return [chain.field(now, str, k) for k in keys] == [chain.field(then, str, k) for k in keys]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models_vovnet.published import WEIGHTS_MD5
-from pipeline import chain, published, record, table
+from pipeline import chain, identity, published, record, table
 from pipeline.ascend import commands, npu_smi, rules
 from pipeline.errors import PipelineError, one_line
 from pipeline.formats import perf, result
@@ -124,7 +124,7 @@ def reference(
     is_published = (
         checkpoint is not None
         and checkpoint.is_file()
-        and record.file_digest(checkpoint, "md5") == WEIGHTS_MD5
+        and identity.file_digest(checkpoint, "md5") == WEIGHTS_MD5
     )
     if is_published and images == {published.VALIDATION_IMAGES}:
         return rules.SOURCE, ""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import record
+from pipeline import identity
 from pipeline.ascend import remedies
 from pipeline.errors import PipelineError
 
@@ -55,7 +55,7 @@ def environment() -> dict[str, str]:
     assumed: CANN 5.0's atc compiles with the packages te and topi of its own Python 3.7, which it
     finds by PATH and PYTHONPATH; with `.venv` in front it would find another Python.
     """
-    own = str(record.PROJECT / ".venv")
+    own = str(identity.PROJECT / ".venv")
     found = dict(os.environ)
     path = found.get("PATH", os.defpath).split(os.pathsep)
     found["PATH"] = os.pathsep.join(entry for entry in path if entry != f"{own}/bin")

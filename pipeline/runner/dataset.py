@@ -17,6 +17,7 @@ from pipeline import (
     atomic,
     chain,
     engines,
+    identity,
     ledger,
     lock,
     machine,
@@ -229,7 +230,7 @@ def _session(job: Job, given: inputs.Inputs, loaded: Loaded, made: record.Run) -
         "processor": machine.processor(),
         "dtypes": [row.dtype.str for row in rows],
         "shapes": [list(row.shape) for row in rows] if job.form == "npy" else None,
-        "code_sha256": record.code_digest(),
+        "code_sha256": identity.code_digest(),
         "versions": made.identified()["versions"],
     }
 

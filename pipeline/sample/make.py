@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import io
 import re
 from collections import Counter
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import atomic, ledger, lock, machine, places, progress, record
+from pipeline import atomic, identity, ledger, lock, machine, places, progress, record
 from pipeline.errors import PipelineError
 from pipeline.imagenet.labels import write_labels
 from pipeline.imagenet.transform import crop_pixels, normalise
@@ -93,17 +92,17 @@ def _is_whole(folder: Path) -> bool:
     content = record.load(folder)
     if content is None:
         return False
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    versions = identity.versions(PACKAGES)
     made = content["outputs"][1:]
     parts = _parts(folder)
     return (
         (content["stage"], content["status"]) == (STAGE, "complete")
         and content["settings"] == SETTINGS
-        and content["code_sha256"] == record.code_digest()
+        and content["code_sha256"] == identity.code_digest()
         and versions.items() <= content["versions"].items()
         and len(made) == len(parts)
         and all(
-            path.exists() and record.fingerprint(path) == entry | {"path": str(path)}
+            identity.is_unchanged(entry | {"path": str(path)})
             for path, entry in zip(parts, made, strict=True)
         )
     )

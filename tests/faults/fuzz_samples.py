@@ -10,7 +10,7 @@ from random import Random
 
 import numpy as np
 
-from pipeline import ledger, record
+from pipeline import identity, ledger, record
 from pipeline.formats import dump, perf, result
 
 COMMAND = ("/usr/bin/stage", "input")
@@ -116,7 +116,7 @@ def records(random: Random) -> list[bytes]:
                 "folder": str(Path.cwd()),
                 "started_unix_s": 1.5,
                 "settings": {"binary": True, "size": 224},
-                "code_sha256": record.code_digest(),
+                "code_sha256": identity.code_digest(),
                 "versions": {"python": "3.11.0", "numpy": "2"},
                 "inputs": [entry],
                 "outputs": outputs,
