@@ -146,6 +146,7 @@ def _one_core(table: Table, files: list[Path], folder: Path, rounds: int) -> Non
     done = subprocess.run(
         harness.python("-m", "benchmarks.one_core", few, str(rounds)),
         cwd=harness.PROJECT,
+        env=harness.environment(),
         capture_output=True,
         check=False,
     )
