@@ -42,15 +42,15 @@ def call(args: argparse.Namespace) -> door.Verdict:
     import json
     import time
 
-    from pipeline import report, table
+    from pipeline import speeds, table
 
     started = time.perf_counter()
-    rows = report.read_all(args.files, args.chips)
+    rows = speeds.read_all(args.files, args.chips)
     if args.json:
-        sys.stdout.write(json.dumps(report.to_json(rows), indent=1) + "\n")
+        sys.stdout.write(json.dumps(speeds.to_json(rows), indent=1) + "\n")
     else:
-        table.show(report.HEADINGS, map(report.cells, rows), left="run")
-        for caption in report.captions(rows):
+        table.show(speeds.HEADINGS, map(speeds.cells, rows), left="run")
+        for caption in speeds.captions(rows):
             door.say(caption)
     best = max(rows, key=lambda row: row.card_rate)
     seconds = time.perf_counter() - started

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 import benchmark
 from cli import door
-from pipeline import progress, record, report
+from pipeline import progress, record, speeds
 from pipeline.formats import perf
 from tests import images, models
 
@@ -409,7 +409,7 @@ def test_figures_outlive_the_next_batch_size_on_the_same_device(
 ) -> None:
     for batch_size in ("1", "4"):
         assert enter(*dataset_flags(batch_size=batch_size))[0] == 0
-    for row in report.read_all(sorted((tmp_path / "result").glob("perf_*")), None):
+    for row in speeds.read_all(sorted((tmp_path / "result").glob("perf_*")), None):
         assert (row.chips, row.card_rate) == (1, row.interface_rate), "no 310 card was measured"
 
 

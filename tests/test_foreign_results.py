@@ -187,8 +187,8 @@ def test_a_summary_of_pure_inference_says_so_and_a_devices_name_its_device() -> 
     ],
 )
 def test_what_is_no_summary_is_said_in_a_line(content: str, said: str, tmp_path: Path) -> None:
-    from pipeline import report
+    from pipeline import speeds
 
     (tmp_path / "d_summary.json").write_text(content)
     with pytest.raises(PipelineError, match=said):
-        report.read(tmp_path / "d_summary.json", None)
+        speeds.read(tmp_path / "d_summary.json", None)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import benchmark
 from cli import door
-from pipeline import quotable, record, report
+from pipeline import quotable, record, speeds
 from pipeline.engines.onnxruntime_engine import OnnxRuntimeSession
 from pipeline.formats import perf
 from pipeline.imagenet import CROP
@@ -113,7 +113,7 @@ def test_a_run_with_nothing_against_it_is_quotable_in_line_record_and_table(
         lines[6],
     )
     assert stated(DUMPS)["verdict"] == "QUOTABLE"
-    (row,) = report.read_all([Path("result", perf.perf_name("vision", 1, 0))], None)
+    (row,) = speeds.read_all([Path("result", perf.perf_name("vision", 1, 0))], None)
     assert (row.verdict, row.verdict_because) == ("QUOTABLE", ())
 
 
