@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,24 @@ def available_memory() -> int | None:
     `memory.limit_in_bytes` and `memory.usage_in_bytes`, of this process's group and those above it.
     """
     return min([*_system_memory(), *_cgroup_memory()], default=None)
+
+
+def peak_memory() -> dict[str, int]:
+    """Return the most bytes of memory that this process, and any one process of its, had in use.
+
+    Sources: proc(5), `VmHWM`, which begins anew with the program, where `ru_maxrss` does not;
+    getrusage(2), whose unit is 1024 bytes, for processes that have ended.
+    """
+    found = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                found["process"] = int(line.split()[1]) * 1024
+    except OSError:
+        pass  # no Linux: what getrusage says, then
+    if children := resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss:
+        found["largest_child"] = children * 1024
+    return found
 
 
 def processor() -> str:

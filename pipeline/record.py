@@ -24,13 +24,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import atomic, identity, lock
+from pipeline import atomic, identity, lock, machine, progress
 from pipeline.errors import PipelineError
 
 SCHEMA = 1
 SUFFIX = ".record.json"
 _MOST_BYTES = 64 << 20  # of a record: that of a million images has fewer
-_ANEW = ("--force", "-force")
+# Words that only say to begin anew, or what to tell meanwhile: the output is the same with them.
+_NO_MATTER = ("--force", "-force", "-q", "--quiet", "-v", "--verbose")
 _MANY = 10_000  # files in a folder, from which on a process more is started to read their times
 
 Json = dict[str, Any]
@@ -107,6 +108,7 @@ def _keeping(run: Run) -> Iterator[Run]:
         "code_sha256": identity.code_digest(),
         "details": dict(run.details),
     }
+    progress.details("settings", content["settings"])
     with _identifying(run, aside=not run.outputs[0].is_dir()) as identified:
         if run.outputs[0].is_dir():
             _write(where, content | identified())
@@ -127,10 +129,22 @@ def _keeping(run: Run) -> Iterator[Run]:
         "outputs": [identity.fingerprint(path) for path in run.outputs],
         "counts": run.counts,
         "timings_s": {"total": round(time.perf_counter() - clock, 3), **run.timings_s},
+        "peak_memory_bytes": machine.peak_memory(),
         "details": run.details,
         "verdict": run.verdict,
     }
     _write(where, content)
+    _tell(content)
+
+
+def _tell(content: Json) -> None:
+    """Tell, where details are asked for, what a complete record says."""
+    for entry in content["inputs"]:
+        said = entry.get("sha256") or entry.get("listing_sha256")
+        progress.detail(f"input: {entry['path']}, SHA-256 {said}")
+    progress.details("versions", content["versions"] | {"code": content["code_sha256"][:12]})
+    progress.details("counts", content["counts"])
+    progress.details("seconds", content["timings_s"])
 
 
 def _locked(output: Path) -> contextlib.AbstractContextManager[None]:
@@ -265,9 +279,9 @@ def _has_many(path: Path) -> bool:
 def _command() -> list[str]:
     """Return how this process was called: the script's path, then its arguments.
 
-    What only says to begin anew is left out, as the output is the same with it and without.
+    What does not matter to the output is left out.
     """
-    return [str(Path(sys.argv[0]).absolute()), *(w for w in sys.argv[1:] if w not in _ANEW)]
+    return [str(Path(sys.argv[0]).absolute()), *(w for w in sys.argv[1:] if w not in _NO_MATTER)]
 
 
 def _write(where: Path, content: Json) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +111,19 @@ def test_available_memory_of_this_machine_is_no_more_than_it_has() -> None:
     free = machine.available_memory()
     assert free is not None
     assert 0 < free <= int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+
+
+def test_peak_memory_is_that_of_this_program_and_of_its_largest_child() -> None:
+    script = (
+        "import subprocess, sys; from pipeline import machine;"
+        "held = bytes(range(256)) * 400_000; print(machine.peak_memory()); del held;"
+        "subprocess.run([sys.executable, '-c', 'bytes(range(256)) * 800_000']);"
+        "print(machine.peak_memory())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    alone, after = map(ast.literal_eval, done.stdout.splitlines())
+    assert 100e6 < alone["process"] < 200e6
+    assert after["process"] == pytest.approx(alone["process"], rel=0.1)
+    assert 200e6 < after["largest_child"] < 300e6
