@@ -372,6 +372,6 @@ def test_rounds_of_one_batch_are_compared_with_its_first_answer(clock: Clock) ->
     assert caught["repetition"].good is False
 
 
-def test_the_time_allowed_is_two_seconds_or_a_twentieth() -> None:
-    assert selfcheck.allowance_s(10) == 2
+def test_the_time_allowed_is_half_a_second_or_a_twentieth() -> None:
+    assert selfcheck.allowance_s(10) == 0.5
     assert selfcheck.allowance_s(1000) == 50
