@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cli import door
+from pipeline import progress
 from pipeline.errors import PipelineError
 
 _PROG = "python3 -m pipeline ascend"
@@ -49,8 +50,8 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
 
 def _find(command: list[str]) -> tuple[door.Parser, Call]:
     parser = door.Parser(
-        "Look for CANN, atc, the benchmark tool, ais_bench and the chip. Lines that begin with #\n"
-        "are for the reader; the others are name=value for run_all.sh.",
+        "Look for CANN, atc, the benchmark tool, ais_bench and the chip. What is found is told on\n"
+        "stderr, with --assume as comments on stdout; there are lines name=value for run_all.sh.",
         f"{_PROG} find --convert --measure",
     )
     parser.add_argument("--soc-version", default="", metavar="NAME", help="as in Ascend310P3")
@@ -68,7 +69,10 @@ def _find(command: list[str]) -> tuple[door.Parser, Call]:
         )
         found = discover.find(wanted)
         for line in found.lines:
-            door.say(f"# {line}")
+            if args.assume:
+                door.say(f"# {line}")
+            else:
+                progress.note(line)
         soc = found.soc or discover.GUIDES_SOC
         if found.missing and args.assume:
             for line in found.missing:

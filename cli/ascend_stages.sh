@@ -28,11 +28,11 @@ ascend_look() {
     heading 'the card'
     # A dry run may come before there is an environment; what is here then remains unknown.
     said=$([[ $dry_run == no ]] || exec 2>/dev/null
-        "${in_ascend[@]}" find "${needs[@]}" ${soc_version:+--soc-version "$soc_version"} \
+        "${in_ascend[@]}" find "${how[@]}" "${needs[@]}" ${soc_version:+--soc-version "$soc_version"} \
             ${runner:+--runner "$runner"} "$work_dir" "$here") || code=$?
     while IFS= read -r line; do
         case $line in
-            '# '*) if [[ $dry_run == yes ]]; then echo "$line"; else echo "${line#??}"; fi ;;
+            '# '*) heading "${line#??}" ;;
             soc=*) soc=${line#*=} ;;
             runner=*) runner=${line#*=} ;;
             tool_name=*) tool_name=${line#*=} ;;
@@ -42,7 +42,7 @@ ascend_look() {
     done <<<"$said"
     if ((code)); then
         [[ $dry_run == yes ]] || exit "$code"
-        echo "# not looked for; assumed: ${soc_version:-$soc}"
+        heading "not looked for; assumed: ${soc_version:-$soc}"
         soc=${soc_version:-$soc}
         [[ $soc == Ascend310 ]] || devices=(0)
     fi
@@ -95,14 +95,14 @@ stage_benchmark() {
         if [[ $runner == own ]]; then
             say_step benchmark.py "${run[@]:1}"
         else
-            printf 'rm -rf %s\n' "$dumps"
+            tell "rm -rf $dumps"
             say_guide "${tool_words[@]}"
         fi
         if [[ $dry_run == no ]]; then
             if [[ $force == no && $has_dumps$has_score != nono ]]; then
-                echo "up to date: $speed_file (--force makes it anew)"
+                tell "up to date: $speed_file (--force makes it anew)"
             elif [[ $runner == own ]]; then
-                run_step python3 "${run[@]}"
+                run_step python3 "${run[@]}" "${how[@]}"
             else
                 run_ascend "${run[@]:2}"
             fi
@@ -198,11 +198,11 @@ score() {
     say_step vision_metric_ImageNet.py "${score_run[@]}"
     [[ $dry_run == no ]] || return 0
     if [[ $has_score == yes && ($force == no || $has_dumps == no) ]]; then
-        echo "up to date: $result_file (--force makes it anew)"
+        tell "up to date: $result_file (--force makes it anew)"
     elif [[ $has_dumps == no ]]; then
         fail 1 "$dumps does not hold the results of $om; start with --from benchmark"
     else
-        run_step python3 "$project/vision_metric_ImageNet.py" "${score_run[@]}"
+        run_step python3 "$project/vision_metric_ImageNet.py" "${score_run[@]}" "${how[@]}"
     fi
 }
 
@@ -210,24 +210,24 @@ put_tool_here() { # the guide starts it from the folder that it works in
     if [[ -z $tool ]]; then
         heading "put $tool_name into this folder" # in a dry run alone: else it is there
     elif [[ $tool != "$work_dir/$tool_name" ]]; then
-        printf 'ln -sfn %s %s\n' "$(quoted "$tool")" "$tool_name"
+        tell "ln -sfn $(quoted "$tool") $tool_name"
         [[ $dry_run == yes ]] || ln -sfn -- "$tool" "$tool_name"
     fi
 }
 
 close_results() { # newer ais_bench refuses an output folder that others can read
-    echo 'mkdir -p result && chmod 750 result'
+    tell 'mkdir -p result && chmod 750 result'
     [[ $dry_run == yes ]] || { mkdir -p result && chmod 750 result; } || exit
 }
 
 run_ascend() { # WORD ...: a command of `python3 -m pipeline ascend`
-    [[ $dry_run == yes ]] || run_step "${in_ascend[@]}" "$@"
+    [[ $dry_run == yes ]] || run_step "${in_ascend[@]}" "$1" "${how[@]}" "${@:2}"
 }
 
 say_step() { # SCRIPT WORD ...: print a command of one of the project's scripts
     local place=$project/$1
     from_work place
-    say_guide python3 "$place" "${@:2}"
+    say_guide python3 "$place" "${@:2}" "${how[@]}"
 }
 
 say_guide() { # WORD ...: print a command as the guide writes it
@@ -239,7 +239,7 @@ say_guide() { # WORD ...: print a command as the guide writes it
             *) line+=("$word") ;;
         esac
     done
-    printf '%s\n' "${line[*]}"
+    tell "${line[*]}"
 }
 
 joined() { # SEPARATOR WORD ...

@@ -10,51 +10,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
-import errno
-import io
 import os
-import select
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
-from cli import interrupts
-from pipeline.errors import PipelineError, one_line
-
-_SPACE = "free some space or choose another folder"
-_TRACEBACK = "run again with -v for the traceback"
-# What to do next after an error of the operating system.
-_NEXT = {
-    errno.ENOSPC: _SPACE,
-    errno.EDQUOT: _SPACE,
-    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
-    errno.EMFILE: "raise the limit on open files (ulimit -n)",
-    errno.EACCES: "check the permissions",
-    errno.EPERM: "check the permissions",
-    errno.EROFS: "choose a folder that can be written",
-    errno.ENOENT: "check the path",
-    errno.ENOTDIR: "check the path",
-    errno.EISDIR: "give a file, not a folder",
-    errno.EEXIST: "move it, or give another name",
-    errno.ENAMETOOLONG: "give a shorter name",
-    errno.ELOOP: "mend the link, which leads back to itself",
-    errno.ENOMEM: "close other programs, or use fewer workers",
-    errno.EAGAIN: "use fewer workers, or raise the limit on processes (ulimit -u)",
-    errno.ESTALE: "the folder on the server has changed: enter it anew",
-    errno.EIO: "look into the system's log: the medium may be failing",
-}
-# What libraries say, each in its own words, where there is too little memory for them.
-_NO_MEMORY = (
-    "out of memory",
-    "cannot allocate memory",
-    "failed to allocate",
-    "bad_alloc",
-    "failed to map segment",  # a library that was to be loaded
-    "can't start new thread",  # which needs a stack
-)
+from cli import failures, interrupts, streams
+from pipeline import progress
+from pipeline.errors import one_line
 
 EXIT_GOOD = 0
 EXIT_FAILED = 1
@@ -87,10 +54,17 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.add_argument(
-            "-v", "--verbose", action="store_true", help="show the traceback of an error"
+            "-v",
+            "--verbose",
+            action="store_true",
+            help="details on stderr: settings, versions, what was chosen and why, what each step "
+            "took, and the traceback of an error",
         )
         self.add_argument(
-            "-q", "--quiet", action="store_true", help="no progress, only the result and errors"
+            "-q",
+            "--quiet",
+            action="store_true",
+            help="no progress and no remarks, only results and errors",
         )
 
     def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -98,6 +72,8 @@ class Parser(argparse.ArgumentParser):
         args, unknown = self.parse_known_args(argv)
         if unknown:
             self.error(f"unknown argument: {unknown[0]}{self._closest(unknown[0])}")
+        if args.quiet and args.verbose:
+            self.error("--quiet and --verbose exclude each other")
         return args
 
     def error(self, message: str) -> NoReturn:
@@ -108,12 +84,17 @@ class Parser(argparse.ArgumentParser):
         """Leave with `status` after one line, if there is one to say."""
         if message:
             with contextlib.suppress(OSError):  # what cannot be said does not change the code
-                _print(message, sys.stderr)
+                streams.print_line(message, sys.stderr)
         sys.exit(status)
 
     def _closest(self, word: str) -> str:
-        options = [name for action in self._actions for name in action.option_strings]
-        return did_you_mean(word.split("=", 1)[0], options)
+        if not word.startswith("-"):
+            return ""
+        shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
+        names = [name for action in shown for name in action.option_strings]
+        closest = did_you_mean(word.split("=", 1)[0], names)
+        options = (max(a.option_strings, key=len) for a in shown if a.option_strings)
+        return f"{closest}, the options are {', '.join(options)}"
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -128,7 +109,7 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 def did_you_mean(word: str, words: Sequence[str]) -> str:
     """Return `` (did you mean X?)`` for the closest of `words`, or an empty string."""
-    close = difflib.get_close_matches(word, words, n=1)
+    close = difflib.get_close_matches(word.lower(), words, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
@@ -177,14 +158,19 @@ def path_text(text: str) -> str:
     return text
 
 
+def mend_streams() -> None:
+    """Make every stream one that takes whatever there is to say."""
+    streams.mend()
+
+
 def say(text: str) -> None:
     """Print one line of a stage's result to stdout."""
-    _print(one_line(text), sys.stdout)
+    streams.print_line(one_line(text), sys.stdout)
 
 
 def complain(text: str) -> None:
     """Print one line of what went wrong to stderr; `--quiet` does not silence it."""
-    _print(one_line(text), sys.stderr)
+    streams.print_line(one_line(text), sys.stderr)
 
 
 def enter(
@@ -201,13 +187,13 @@ def enter(
     """
     with interrupts.Interrupts() as asked_to_end, _own_modules_only():
         try:
-            mend_streams()
+            streams.mend()
             return _enter(parser, call, argv, asked_to_end)
         except OSError:
             return EXIT_FAILED  # the reader left (`| head`), or stderr is full: nobody to tell
         finally:
             asked_to_end.leave()
-            _empty_streams()
+            streams.empty()
             if asked_to_end.told and (last or argv is None):
                 asked_to_end.end()
 
@@ -219,17 +205,20 @@ def _enter(
     asked_to_end: interrupts.Interrupts,
 ) -> int:
     verbose = False
+    started = time.monotonic()
     try:
         args = parser.parse(argv)
         verbose = args.verbose
-        if args.quiet:
-            from pipeline import progress
-
-            progress.silence()
+        progress.set_level(quiet=args.quiet, verbose=verbose)
+        if verbose:
+            _tell_settings(parser, args)
         verdict = call(args)
+        code = EXIT_GOOD if verdict.good else EXIT_FAILED
+        progress.detail(f"{time.monotonic() - started:.2f} s in all, exit code {code}")
         word = "OK" if verdict.good else "FAILED"
-        _print(one_line(f"{word}: {verdict.text}"), sys.stderr if verdict.aside else sys.stdout)
-        return EXIT_GOOD if verdict.good else EXIT_FAILED
+        line = one_line(f"{word}: {verdict.text}")
+        streams.print_line(line, sys.stderr if verdict.aside else sys.stdout)
+        return code
     except (KeyboardInterrupt, Exception) as error:
         if asked_to_end.caused(error):
             asked_to_end.leave(told=True)
@@ -239,12 +228,28 @@ def _enter(
             with contextlib.suppress(OSError):  # the terminal may be gone, and the code still tells
                 complain(f"{parser.prog}: error: {asked_to_end}; {how}")
             return asked_to_end.code
-        if isinstance(error, BrokenPipeError) and _a_reader_left():
+        if isinstance(error, BrokenPipeError) and streams.a_reader_left():
             raise
         if verbose:
             traceback.print_exc()
-        complain(f"{parser.prog}: error: {_one_line(error)}")
+        complain(f"{parser.prog}: error: {failures.sentence(error)}")
         return EXIT_FAILED
+
+
+def _tell_settings(parser: Parser, args: argparse.Namespace) -> None:
+    """Tell what is in force: of the process, and of its options."""
+    import platform
+
+    system = f"Python {platform.python_version()}, {platform.system()} {platform.release()}"
+    progress.detail(f"{parser.prog}: {system}, in {Path.cwd()}")
+    given = {
+        key: value for key, value in vars(args).items() if value is not None and value is not False
+    }
+    progress.details("arguments", {k: _shown(v) for k, v in given.items() if k != "verbose"})
+
+
+def _shown(value: object) -> object:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
 @contextlib.contextmanager
@@ -263,69 +268,3 @@ def _own_modules_only() -> Iterator[None]:
             os.environ.pop(name, None)
         else:
             os.environ[name] = before
-
-
-def _one_line(error: BaseException) -> str:
-    """Say in one line what went wrong, where, and what to do next."""
-    if isinstance(error, PipelineError):
-        return str(error)
-    if isinstance(error, ModuleNotFoundError):
-        env = Path(__file__).resolve().parent.parent / "env.sh"
-        return f"the Python package {error.name!r} is not installed; first run: source {env}"
-    if isinstance(error, OSError) and error.strerror:
-        name = error.filename
-        where = f": {name if isinstance(name, int) else os.fsdecode(name)}" if name else ""
-        return f"{error.strerror}{where}; {_NEXT.get(error.errno or 0, _TRACEBACK)}"
-    text = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or any(word in text.lower() for word in _NO_MEMORY):
-        return "out of memory; use a smaller batch or fewer workers, or raise the limit (ulimit -v)"
-    return f"unexpected {type(error).__name__}: {text[:300]}; {_TRACEBACK}"
-
-
-def _print(line: str, stream: TextIO) -> None:
-    try:
-        print(line, file=stream, flush=True)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        error.filename = "the output" if stream is sys.stdout else "the messages"
-        raise
-
-
-def _a_reader_left() -> bool:
-    """Say whether what broke is stdout or stderr, and not some pipe between processes."""
-    watched = select.poll()
-    for number in (1, 2):
-        watched.register(number, 0)
-    return any(state & select.POLLERR for _, state in watched.poll(0))
-
-
-def mend_streams() -> None:
-    """Make every stream one that takes whatever there is to say.
-
-    A closed one (`>&-`) is replaced by the null device: else the next file that is opened would
-    get its number, and whatever a library prints would go into that file. What a stream cannot
-    encode it shows escaped.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            # The lowest free number is given out first, and this is the lowest.
-            os.open(os.devnull, os.O_RDWR)
-    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
-    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _empty_streams() -> None:
-    """Point a stream that takes no more at nothing, or the interpreter complains of it at exit."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, stream.fileno())
-            os.close(null)

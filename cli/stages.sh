@@ -65,17 +65,17 @@ step() {
     local output=$1 script=$2 place=$project/$2
     shift 2
     from_work place
-    local command=(python3 "$place" "$@")
+    local command=(python3 "$place" "$@" "${how[@]}")
     if [[ $script == -m ]]; then
         script=pipeline/__main__.py
-        command=("${in_package[@]}" "$@")
+        command=("${in_package[@]}" "$@" "${how[@]}")
     fi
-    printf '%s\n' "$(quoted "${command[@]}")"
+    tell "$(quoted "${command[@]}")"
     if [[ $dry_run == yes ]]; then
         return
     fi
     if [[ $force == no && -n $output ]] && is_current "$output" "$project/$script" "$@"; then
-        echo "up to date: $output (--force makes it anew)"
+        tell "up to date: $output (--force makes it anew)"
         return
     fi
     run_step "${command[@]}"
@@ -88,7 +88,8 @@ run_step() { # WORD ...: run a stage's command, and stop where it fails
     "$@" || code=$?
     stage_runs=no
     if ((code)); then
-        echo "run_all.sh: stopped here with exit code $code; the same command goes on from here" >&2
+        printf 'run_all.sh: FAILED: stopped in %s with exit code %s after %s s in %s; %s\n' \
+            "$at" "$code" "$SECONDS" "$work_dir" 'the same command goes on from here' >&2
         exit "$code"
     fi
 }

@@ -16,18 +16,23 @@ enter_work_dir() {
         work_dir=$(cd -P -- "$work_dir" && pwd -P && echo .)
         work_dir=${work_dir%$'\n'.}
     else
-        printf 'mkdir -p %s\n' "$(quoted "$work_dir")"
+        tell "mkdir -p $(quoted "$work_dir")"
     fi
     in_package=(env "PYTHONPATH=$project" python3 -P -m pipeline)
     if [[ $work_dir == "$project" ]]; then
         in_package=(python3 -m pipeline)
     fi
-    printf 'cd %s\n' "$(quoted "$work_dir")"
-    local env_sh=$project/env.sh name
-    for name in weights images labels env_sh; do
+    local name
+    for name in weights images labels; do
         from_work "$name"
     done
-    printf 'source %s\n' "$(quoted "$env_sh")"
+}
+
+say_work_dir() {
+    local env_sh=$project/env.sh
+    from_work env_sh
+    tell "cd $(quoted "$work_dir")"
+    tell "source $(quoted "$env_sh")"
 }
 
 # One run at a time in a work folder. The kernel holds the lock for this shell and for every stage

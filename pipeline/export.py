@@ -24,7 +24,7 @@ from torch.jit._trace import TracerWarning
 
 from models_vovnet import checkpoint
 from models_vovnet.checkpoint import Checkpoint
-from pipeline import atomic, machine, places, record
+from pipeline import atomic, machine, places, progress, record
 from pipeline.errors import PipelineError
 from pipeline.imagenet import CROP, MEAN, STD
 
@@ -89,6 +89,7 @@ class PixelInput(nn.Module):
         return logits
 
 
+@progress.steps("read the checkpoint", "trace it to ONNX", "compare with torch", "write it")
 def export(
     weights: Path,
     target: Path,
@@ -115,10 +116,14 @@ def export(
     )
     with record.keeping(run):
         source = checkpoint.load(weights, arch)
+        progress.detail(f"checkpoint: {source.kind}, md5 {source.md5}, {source.provenance}")
         network = source.network()
+        progress.next_step()
         model = _to_onnx(_for_input(source.network(), input_kind), batch_size, input_kind)
         _check_graph(model)
+        progress.next_step()
         difference, relative = _compare(model, network, batch_size, input_kind)
+        progress.next_step()
         atomic.write_bytes(target, model)
         exported = Exported(
             checkpoint=source,

@@ -67,6 +67,7 @@ class _Refused(Exception):
     """The int8 model was judged and is not to be trusted."""
 
 
+@progress.steps("choose the pictures", "calibrate and quantise", "judge it beside fp32")
 def make_int8(
     source: Path,
     calibration: Path,
@@ -102,6 +103,7 @@ def make_int8(
     run = record.Run(
         "quantize", inputs, [target], quantize.as_settings(recipe) | _settings(gate), PACKAGES
     )
+    progress.next_step()
     try:
         with record.keeping(run), tempfile.TemporaryDirectory(prefix="quantise.") as folder:
             made = Path(folder) / "int8.onnx"
@@ -115,6 +117,7 @@ def make_int8(
             run.details["chain"] = links
             said = "not judged, as asked for"
             if gate and held:
+                progress.next_step()
                 judgement = _judge_int8(model, made, gate, held, trained)
                 said = _said(judgement, held)
                 run.counts["held_out"] = held.counts()
@@ -128,6 +131,7 @@ def make_int8(
     return Verdict(True, f"{run.verdict} -> {target}")
 
 
+@progress.steps("load both models", "choose the pictures", "judge")
 def judge_precision(
     source: Path, candidate: Path | None, precision: str, gate: Gate, report: Path | None
 ) -> Verdict:
@@ -144,6 +148,7 @@ def judge_precision(
     judged = candidate or source
     wanted = INT8 if candidate else precision
     reduced = engines.load(gate.engine, judged, _settings_for(wanted, batch_size, gate))
+    progress.next_step()
     layout = prepared.layout_of(reference.inputs[0])
     lines = read_info(gate.info)
     links = chain.facts(chain.file(judged), prepared.standing(gate.info, lines, layout))
@@ -154,6 +159,7 @@ def judge_precision(
     trained = not _is_untrained(source)
     if not held.pictures:
         return Verdict(False, judge.too_few(0))
+    progress.next_step()
     judgement = judge.judge(
         reference,
         reduced,

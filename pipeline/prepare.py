@@ -202,6 +202,10 @@ def _fill(
     tally.kept = len(items) - len(todo)
     by_name = {_output_of(item): item for item in todo}
     processes = min(processes, len(todo))
+    progress.detail(
+        f"{len(items)} images, {tally.kept} kept from before; {processes} processes on "
+        f"{machine.usable_cores()} usable cores"
+    )
     results = workers.run_chunks(
         partial(prepare_worker.prepare_chunk, str(target), dtype),
         _chunks(todo, processes),

@@ -223,6 +223,7 @@ def _tallies(dumps: Dumps, labels: Mapping[str, int], labels_file: Path) -> Iter
 
     count = len(dumps.images)
     workers = min(machine.usable_cores(), count // dumps.share)
+    progress.detail(f"{count} images by {max(1, workers)} processes, {dumps.share} or more each")
     if workers < 2 or not shares.can_fork():
         return work(0, count)
     per_worker = -(-count // workers)

@@ -41,7 +41,7 @@ result_bs16.json
 def template(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose run on a 310 has been made once."""
     project = Project(tmp_path_factory.mktemp("card") / "project")
-    (project.folder.parent / "said").write_text(project.run().stdout)
+    (project.folder.parent / "said").write_text(told(project.run()))
     return project
 
 
@@ -57,6 +57,14 @@ def project(template: Project) -> Project:
 def _kept(template: Project) -> None:
     # With times and all, so that records hold for the copy in the same place.
     shutil.copytree(template.work, template.folder.parent / "kept", symlinks=True)
+
+
+OURS = ("python3 -m pipeline ascend atc: ", "run_all.sh: ")
+
+
+def told(done: subprocess.CompletedProcess[str]) -> str:
+    """Return all that a run has said, its results last."""
+    return done.stderr + done.stdout
 
 
 def said(project: Project) -> str:
@@ -95,7 +103,7 @@ def test_it_goes_from_checkpoint_to_the_rules(project: Project) -> None:
 
 
 def test_a_second_run_does_nothing_and_ends_with_the_same_table(project: Project) -> None:
-    done = project.run().stdout
+    done = told(project.run())
     assert done.count("up to date: ") == 3 + 2 * len(SIZES) + len(SIZES)
     assert "ATC start" not in done and "Dataset number" not in done
     assert (
@@ -106,11 +114,11 @@ def test_a_second_run_does_nothing_and_ends_with_the_same_table(project: Project
 def test_only_what_changed_is_done_again(project: Project) -> None:
     om = (project.work / "vovnet39_bs4.om").stat().st_mtime_ns
     (project.work / "vovnet39_bs1.om").write_bytes(b"cut short")
-    done = project.run().stdout
+    done = told(project.run())
     assert done.count("ATC run success") == 1
     assert (project.work / "vovnet39_bs4.om").stat().st_mtime_ns == om
     assert "perf saved" not in done  # the om is the same as before, to the byte
-    done = project.run("--force").stdout
+    done = told(project.run("--force"))
     assert done.count("ATC run success") == done.count("perf saved") == 2
     assert "up to date" not in done
 
@@ -121,8 +129,8 @@ def test_batch_sizes_that_share_a_device_are_scored_before_they_are_replaced(
     shutil.rmtree(project.work)
     sizes = ("--batch-size", "1 2")
     done = project.run(*sizes, standin={"CHIP": "310P3"})
-    assert "310P3: devices 0" in " ".join(done.stdout.split())
-    commands = [line for line in done.stdout.splitlines() if line.startswith(("./b", "python3"))]
+    assert "310P3: devices 0" in " ".join(done.stderr.split())
+    commands = [line for line in done.stderr.splitlines() if line.startswith(("./b", "python3"))]
     order = [
         c.split()[0].split(".")[1][:1] if c[0] == "." else c.split()[-1] for c in commands[3:7]
     ]
@@ -132,7 +140,7 @@ def test_batch_sizes_that_share_a_device_are_scored_before_they_are_replaced(
     assert "card rate = rate per chip x 1 (Ascend310P3" in done.stdout
     assert project.result("2") == project.result("1")
     # The results of batch 1 are gone, its score stands; nothing needs to run.
-    again = project.run(*sizes, standin={"CHIP": "310P3"}).stdout
+    again = told(project.run(*sizes, standin={"CHIP": "310P3"}))
     assert "perf saved" not in again and "ATC start" not in again
     changed = ("--only", "accuracy", "--labels", _others(project))
     refused = project.run(*sizes, *changed, code=1, standin={"CHIP": "310P3"})
@@ -216,7 +224,7 @@ def test_a_conversion_needs_no_card(project: Project, tmp_path: Path) -> None:
     env = without(project.environment(), *names, folder=tmp_path / "bin")
     options = ("--only", "om", "--soc-version=Ascend310P3", "--batch-size", "2")
     done = project.run(*options, env=env)
-    assert "--soc_version=Ascend310P3" in done.stdout
+    assert "--soc_version=Ascend310P3" in done.stderr
     assert b"Ascend310P3" in (project.work / "vovnet39_bs2.om").read_bytes()
 
 
@@ -250,7 +258,8 @@ def test_a_conversion_that_fails_shows_atcs_text_and_the_remedy(
     done = project.run("--force", "--only", "om", code=1, standin={"FAULT": fault})
     for text in texts:
         assert text in done.stdout + done.stderr
-    assert len([line for line in done.stderr.splitlines() if "stand-in" not in line]) == 2
+    ours = [line for line in done.stderr.splitlines() if line.startswith(OURS)]
+    assert len(ours) == 2, done.stderr
     assert (project.work / "vovnet39_bs1.om").read_bytes() == old
     assert not list(project.work.glob(".*.before"))
 
@@ -304,20 +313,20 @@ def test_ais_bench_gives_the_same_topn(project: Project, generation: str) -> Non
         path.chmod(0o640)  # whatever the umask
     done = project.run("--runner", "ais_bench", standin={"AIS": generation, **how})
     assert [project.result(size) for size in SIZES] == wanted
-    assert "--output_dirname=dumpOutput_device1" in done.stdout
+    assert "--output_dirname=dumpOutput_device1" in done.stderr
     row = next(line for line in done.stdout.splitlines() if line.split()[:2] == ["4", "6"]).split()
     assert float(row[7]) == pytest.approx(4 * float(row[6]), rel=1e-5) and row[8] == "-"
-    assert project.run("--runner", "ais_bench").stdout.count("up to date: result_bs") == 2
+    assert project.run("--runner", "ais_bench").stderr.count("up to date: result_bs") == 2
 
 
 def test_our_runner_takes_all_chips_and_gives_the_same_topn(project: Project) -> None:
     wanted = [project.result(size) for size in SIZES]
     without_export(project)
     done = project.run("--runner", "own")
-    assert "-device_id=0,1,2,3 -batch_size=4 -om_path=vovnet39_bs4.om" in done.stdout
+    assert "-device_id=0,1,2,3 -batch_size=4 -om_path=vovnet39_bs4.om" in done.stderr
     assert [project.result(size) for size in SIZES] == wanted
-    assert done.stdout.count("benchmark.py") == len(SIZES)
-    assert project.run("--runner", "own").stdout.count("up to date: result/perf") == len(SIZES)
+    assert done.stderr.count("benchmark.py") == len(SIZES)
+    assert project.run("--runner", "own").stderr.count("up to date: result/perf") == len(SIZES)
 
 
 @pytest.mark.parametrize("fault", ["device_dies:1", "device_killed:1"])
@@ -338,13 +347,13 @@ def test_a_chip_that_is_lost_is_named_and_its_share_is_made_up_for(
 def test_uint8_with_aipp_gives_the_same_topn(project: Project) -> None:
     wanted = [project.result(size) for size in SIZES]
     done = project.run("--aipp")
-    assert "--insert_op_conf=aipp_vovnet39.config" in done.stdout
+    assert "--insert_op_conf=aipp_vovnet39.config" in done.stderr
     sizes = {path.stat().st_size for path in (project.work / "prep_dataset_uint8").glob("*.bin")}
     assert sizes == {150_528}
     assert [project.result(size) for size in SIZES] == wanted
     # What float32 needs is still there: nothing is prepared or converted again.
     again = project.run()
-    assert "ATC start" not in again.stdout and "up to date: prep_dataset" in again.stdout
+    assert "ATC start" not in again.stdout and "up to date: prep_dataset" in again.stderr
 
 
 def test_tensors_of_the_wrong_kind_never_reach_the_tool(project: Project) -> None:

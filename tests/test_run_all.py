@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
+TIME = re.compile(r"in [0-9.]+ s")
 BIN = Path(sys.executable).parent
 
 # Each stand-in does what its stage does to the files, keeps the same record, and notes its call.
@@ -42,6 +44,7 @@ if wait.exists() and wait.read_text() == Path(sys.argv[0]).name:
         sys.exit(130)
 with open(Path(__file__).with_name("calls.txt"), "a") as calls:
     calls.write(json.dumps([Path(sys.argv[0]).name, *sys.argv[1:]]) + "\\n")
+sys.argv = [word for word in sys.argv if word not in ("--quiet", "--verbose")]
 fail = Path(__file__).with_name("fail")
 if fail.exists() and fail.read_text() == Path(sys.argv[0]).name:
     sys.exit("the stage's own message") if fail.stat().st_mode & 0o100 else sys.exit(7)
@@ -189,9 +192,8 @@ def test_whole_run_without_options_takes_the_sample_and_ends_with_the_table(
     project: Project,
 ) -> None:
     done = project.run()
-    assert done.stderr == ""
     assert names(project.calls()) == WHOLE
-    headings = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    headings = [line for line in done.stderr.splitlines() if line.startswith("[")]
     assert headings == [
         "[1/7] make the sample",
         "[2/7] checkpoint -> ONNX",
@@ -258,7 +260,7 @@ def test_second_run_does_again_only_what_changed(project: Project, tmp_path: Pat
     options = project.own_data(tmp_path)
     project.run(*options)
     project.calls()
-    assert project.run(*options).stdout.count("up to date: ") == 7
+    assert project.run(*options).stderr.count("up to date: ") == 7
     assert names(project.calls()) == ["perf_report"]
 
     (tmp_path / "my labels.txt").write_text("one 1\n")
@@ -281,7 +283,7 @@ def test_second_run_does_again_only_what_changed(project: Project, tmp_path: Pat
 def test_force_does_everything_again(project: Project) -> None:
     project.run()
     project.calls()
-    assert "up to date" not in project.run("--force").stdout
+    assert "up to date" not in project.run("--force").stderr
     assert names(project.calls()) == WHOLE
 
 
@@ -290,8 +292,10 @@ def test_run_stops_at_the_first_failure_with_its_exit_code(project: Project, scr
     project.fail_at(script)
     done = project.run(code=7)
     assert names(project.calls()) == WHOLE[: WHOLE.index(script.removesuffix(".py")) + 1]
-    assert done.stderr == (
-        "run_all.sh: stopped here with exit code 7; the same command goes on from here\n"
+    assert re.fullmatch(
+        r"run_all\.sh: FAILED: stopped in stage \d of 7 \(\w+\) with exit code 7 after \d+ s in "
+        rf"{re.escape(str(project.work))}; the same command goes on from here",
+        done.stderr.splitlines()[-1],
     )
     assert "all of it" not in done.stdout
 
@@ -309,7 +313,7 @@ def test_message_of_the_stage_that_fails_is_shown(project: Project) -> None:
     project.fail_at("get_info.py")
     (project.folder / "fail").chmod(0o755)
     done = project.run(code=1)
-    assert done.stderr.splitlines()[0] == "the stage's own message"
+    assert done.stderr.splitlines()[-2] == "the stage's own message"
 
 
 def test_dry_run_prints_commands_that_can_be_pasted_and_makes_nothing(
@@ -324,12 +328,12 @@ def test_dry_run_prints_commands_that_can_be_pasted_and_makes_nothing(
     assert done.returncode == 0, done.stderr
     assert names(project.calls()) == [*WHOLE[:4], *WHOLE[6:]]
     # A real run makes of it exactly what the pasted commands made.
-    assert project.run(*options).stdout.count("up to date: ") == 5
+    assert project.run(*options).stderr.count("up to date: ") == 5
 
 
 def test_printed_commands_are_those_of_the_dry_run(project: Project) -> None:
     planned = project.run("--dry-run").stdout.splitlines()
-    printed = project.run().stdout.splitlines()
+    printed = project.run().stderr.splitlines()
     commands = [line for line in planned if line.startswith(("cd ", "source ", "python3 ", "env "))]
     assert len(commands) == 12
     assert [line for line in commands if line in printed] == commands[:-1]
@@ -372,8 +376,8 @@ def test_only_and_from_choose_stages(project: Project) -> None:
     project.calls()
     done = project.run("--only", "benchmark", "--force")
     assert names(project.calls()) == ["benchmark"] * 2
-    assert "[5/7]" in done.stdout
-    assert "[6/7]" not in done.stdout
+    assert "[5/7]" in done.stderr
+    assert "[6/7]" not in done.stderr
     assert "all of it" not in done.stdout
     done = project.run("--from=accuracy", "--force")
     assert names(project.calls()) == WHOLE[5:]
@@ -402,7 +406,14 @@ def test_every_batch_size_gets_a_device_of_its_own(project: Project) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--weigths", "x"], "unknown argument --weigths; the options are --weights --images"),
+        (
+            ["--weigths", "x"],
+            "unknown argument --weigths (did you mean --weights?); the options are --weights --im",
+        ),
+        (["--Verbos=x"], "unknown argument --Verbos=x (did you mean --verbose?); the options are"),
+        (["-x"], "unknown argument -x; the options are"),
+        (["-q", "-v"], "--quiet and --verbose exclude each other"),
+        (["--quiet=no"], "--quiet takes no value"),
         (["x.pth"], "unknown argument x.pth"),
         (["--weights"], "--weights needs a value"),
         (["--weights", "--images", "x"], "--weights needs a value"),
@@ -418,7 +429,13 @@ def test_every_batch_size_gets_a_device_of_its_own(project: Project) -> None:
         (["--limit", "0"], "--limit: 0 is not a whole number of at least 1"),
         (["--limit", "-1"], "--limit: -1 is not"),
         (["--engine", "tensorrt"], "no engine is called tensorrt; there are auto onnxruntime"),
-        (["--only", "bench"], "no stage is called bench; the stages are sample export"),
+        (["--engine", "OpenVino"], "is called OpenVino (did you mean openvino?); there are auto"),
+        (
+            ["--only", "bench"],
+            "called bench (did you mean benchmark?); the stages are sample export",
+        ),
+        (["--from", "zzz"], "no stage is called zzz; the stages are sample export"),
+        (["--device", "ascent"], "ascent (did you mean ascend?) is neither cpu nor ascend"),
         (["--only", "info", "--from", "info"], "--only and --from exclude each other"),
         (["--weights", "WEIGHTS"], "--images is missing"),
         (["--images", "IMAGES"], "--weights is missing"),
@@ -457,6 +474,51 @@ def test_missing_path_is_one_line_and_exit_1(
     done = project.run(*options, code=1)
     assert done.stderr == f"run_all.sh: error: {said}\n"
     assert project.calls() == []
+
+
+def test_results_go_to_stdout_and_all_else_to_stderr(project: Project) -> None:
+    done = project.run()
+    heads = ["OK: ", "speed of ", "all of it in ", "batch", "1 ", "16 ", "images/s", "unknown ("]
+    heads += ["It means", "model", "dumps", "accuracy", "speed"]
+    lines = [line.lstrip() for line in done.stdout.splitlines() if line]
+    assert [line for line in lines if not line.startswith(tuple(heads))] == []
+    for words in ("source ", "cd ", "[1/7] make", "[7/7] perf", "python3 ", "env PYTHONPATH="):
+        assert any(line.startswith(words) for line in done.stderr.splitlines()), words
+    again = project.run()
+    assert "up to date" in again.stderr and "up to date" not in again.stdout
+
+
+def test_quiet_leaves_results_and_errors_and_is_passed_on(project: Project) -> None:
+    usual = project.run("--force")
+    project.calls()
+    quiet = project.run("--force", "--quiet")
+    assert quiet.stderr == ""
+    told = [line for line in usual.stdout.splitlines() if "all of it" not in line]
+    silent = [line for line in quiet.stdout.splitlines() if "all of it" not in line]
+    assert [TIME.sub("", line) for line in silent] == [TIME.sub("", line) for line in told]
+    assert all(call[-1] == "--quiet" for call in project.calls())
+    project.fail_at("get_info.py")
+    failed = project.run("--force", "-q", code=7)
+    assert failed.stderr.count("\n") == 1 and "(info) with exit code 7" in failed.stderr
+
+
+def test_verbose_is_passed_on_and_changes_no_output(project: Project) -> None:
+    project.run()
+    project.calls()
+    done = project.run("--force", "-v")
+    assert all(call[-1] == "--verbose" for call in project.calls())
+    assert "  export took " in done.stderr
+    # Neither word counts as another command.
+    for option in ("--verbose", "--quiet"):
+        project.run(option)
+        assert names(project.calls()) == ["perf_report"]
+
+
+def test_quiet_dry_run_is_its_commands_alone(project: Project) -> None:
+    lines = project.run("--dry-run", "--quiet").stdout.splitlines()
+    assert len(lines) == 13
+    assert not [line for line in lines if line.startswith("#")]
+    assert all(line.endswith(" --quiet") for line in lines[3:])
 
 
 def test_failing_set_up_stops_before_anything_is_made(project: Project) -> None:
@@ -511,4 +573,4 @@ def test_real_stages_go_from_the_sample_to_the_table(sample_folder: Path, tmp_pa
         assert json.loads((work / f"result_bs{size}.json").read_text())["value"][0]["value"] == "24"
     again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("up to date: ") == 7
+    assert again.stderr.count("up to date: ") == 7

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline import machine
+from pipeline import machine, progress
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -196,6 +196,8 @@ def _choose(name: str, model: ModelFile) -> Engine:
             reasons.append(_missing(engine, error).what)
             remedy = engine.remedy
             continue
+        passed = f", passed over: {', '.join(reasons)}" if reasons else ""
+        progress.detail(f"engine {engine.name}: the fastest one that runs {kind}{passed}")
         return engine
     raise PipelineError(
         f"no engine for a model of the kind {kind}: {', '.join(reasons)} ({model.path})", remedy

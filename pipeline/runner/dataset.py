@@ -118,6 +118,7 @@ class Outcome:
         return telling.tally(self.samples, self.kept)
 
 
+@progress.steps("look at the inputs", "load the model", "run the samples", "check the figures")
 def run(job: Job) -> Outcome:
     """Check everything, load and warm up the model, then run, time and write.
 
@@ -130,6 +131,7 @@ def run(job: Job) -> Outcome:
     settings = Settings(
         job.batch_size, job.threads, job.precision, devices=job.devices or (job.device,)
     )
+    progress.next_step()
     loaded = loading.load(job.engine, job.model, settings, job.warmup)
     session = loaded.session
     model = session.inputs[0]
@@ -159,6 +161,7 @@ def run(job: Job) -> Outcome:
         if anew:
             ledger.remove(job.dump_folder)
         with Ledger(job.dump_folder, _session(job, given, loaded, made)) as book:
+            progress.next_step()
             measured, plan, conditions = _flow(job, given, loaded, book, made)
             book.sync()
         chips = devices.chips(measured, session) if len(job.devices) > 1 else []
@@ -166,6 +169,7 @@ def run(job: Job) -> Outcome:
         atomic.write_text(job.perf_file, perf.to_text(figures))
         for chip in chips:
             atomic.write_text(job.chip_file(chip.device), perf.to_text(chip.perf))
+        progress.next_step()
         verdict = _judge(job, given, loaded, measured, plan, conditions)
         made.details["quotable"] = verdict.to_json()
         made.outputs = [job.dump_folder, *filter(Path.exists, job.perf_files)]
@@ -256,7 +260,10 @@ def _flow(
         made.details["resumed"] = bool(plan.kept)
         sink = stack.enter_context(resume.Booked(results, book, job.batch_size))
         left = total - plan.kept
-        shown = stack.enter_context(progress.track("benchmark", left, "samples"))
+        expected_s = loaded.expected_s(len(plan.batches))
+        progress.detail(f"{left} samples, timed: about {expected_s:.1f} s by the first inference")
+        timed = progress.track_timed("benchmark", left, "samples", expected_s)
+        shown = stack.enter_context(timed)
         flow = Flow(loaded.session, source, sink, job.batch_size, plan.batches)
         try:
             watch = Watch(helpers_s=functools.partial(devices.helpers_s, loaded.session))

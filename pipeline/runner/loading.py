@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import engines, machine, record
+from pipeline import engines, machine, progress, record
 from pipeline.engines import Session, Settings, cache, model_file
 from pipeline.runner import waiting
 
@@ -38,6 +38,10 @@ class Loaded:
             f" requests {s.requests}, load {self.load_s:.3f} s ({s.start}),"
             f" first inference {self.first_inference_ms:.3f} ms, warm-up {self.warmup}"
         )
+
+    def expected_s(self, batches: int) -> float:
+        """Return about how long so many batches will take, judging by the first inference."""
+        return batches * self.first_inference_ms / 1000 / self.session.requests
 
     def details(self) -> record.Json:
         """Return the same for a record."""
@@ -74,6 +78,7 @@ def load(engine: str, model: Path, settings: Settings, warmup: int) -> Loaded:
 
     found, session = waiting.call(open_session, lambda: None)  # no engine can be told to stop here
     load_s = time.perf_counter() - started
+    progress.detail(f"model {found.path}: {found.kind}; {session.start}; cache: {folder or 'none'}")
     batch = random_batch(session, settings.batch_size)
 
     def first() -> tuple[float, list[NDArray[Any]]]:

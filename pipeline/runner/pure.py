@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from pipeline import atomic, engines, places, quotable, record
+from pipeline import atomic, engines, places, progress, quotable, record
 from pipeline.engines import Settings
 from pipeline.formats import perf
 from pipeline.quotable import Verdict
@@ -54,6 +54,7 @@ class Outcome:
     verdict: Verdict
 
 
+@progress.steps("load the model, warm it up", "time the rounds", "check the figures")
 def run(job: Job) -> Outcome:
     """Load and warm up the model, time the rounds one after another, write the figures.
 
@@ -100,9 +101,11 @@ def run(job: Job) -> Outcome:
         )
 
     with record.keeping(made):
+        progress.next_step()
         watch = Watch()
         waiting.call(time_rounds, session.cancel)
         conditions, timed = watch.conditions(), pure_timed(rounds_ns, job.warmup)
+        progress.next_step()
         promising = not quotable.judge(timed, conditions).reasons
         checks = waiting.call(lambda: check(promising), session.cancel)
         verdict = quotable.judge(timed, conditions, checks)

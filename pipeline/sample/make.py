@@ -51,6 +51,7 @@ _FITTED, _SCORED, _ORDER = range(3)
 _OWN_IMAGE = re.compile(r"sample_val_[0-9]{8}\.JPEG")
 
 
+@progress.steps("look at the folder", "draw the pictures", "make the checkpoint")
 def make_sample(folder: Path, force: bool = False) -> str:
     """Make the sample in `folder` and return one line about it.
 
@@ -70,7 +71,9 @@ def make_sample(folder: Path, force: bool = False) -> str:
     outputs = [folder, *_parts(folder)]
     with record.keeping(record.Run(STAGE, [], outputs, SETTINGS, PACKAGES)) as run:
         _clear(folder)
+        progress.next_step()
         forms = write_pictures(folder)
+        progress.next_step()
         fitted = write_checkpoint(folder / CHECKPOINT)
         run.counts = {"pictures": sum(forms.values()), "classes": number, "fitted_on": fitted}
         run.details = {
