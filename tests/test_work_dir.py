@@ -45,10 +45,11 @@ def vouch(place: Path, **content: Any) -> None:
 
 def seen(folder: Path) -> list[tuple[int | None, str | None, str | None]]:
     """Return batch size, score and speed of each run that is found."""
-    return [
-        (run.batch_size, run.score and run.score.file.name, run.speed and run.speed.file.name)
-        for run in work_dir.read(folder).runs
-    ]  # type: ignore[misc]
+    found = []
+    for run in work_dir.read(folder).runs:
+        names = [part.file.name if part else None for part in (run.score, run.speed)]
+        found.append((run.batch_size, names[0], names[1]))
+    return found
 
 
 def test_the_guides_own_files_are_one_run(tmp_path: Path) -> None:
@@ -107,8 +108,10 @@ def test_an_edited_file_loses_its_record(tmp_path: Path) -> None:
 def scored(folder: Path) -> None:
     dumps.make_case(folder)
     subprocess.run(
-        [sys.executable, PROJECT / "vision_metric_ImageNet.py", "dumps", "labels.txt"]
-        + ["./", "result.json"],
+        [
+            *(sys.executable, PROJECT / "vision_metric_ImageNet.py"),
+            *("dumps", "labels.txt", "./", "result.json"),
+        ],
         cwd=folder,
         check=True,
         capture_output=True,
