@@ -3,6 +3,7 @@
 sample   make the bundled sample: pictures, labels and a checkpoint that tells them apart
 current  say by the exit code whether a stage's output is still what its command would make
 summary  print the table of a whole run: accuracy, speed, where the files are
+compare  set runs side by side: settings, accuracy, speed, flipped answers; a gate for CI
 judge    compare a reduced precision with fp32 on held-out pictures: may it be trusted?
 ascend   what run_all.sh --device ascend does: find, aipp, atc, measure, state, table
 collect  put what a report of a run on a card needs into one archive, without user data
@@ -84,6 +85,13 @@ def summary(argv: list[str]) -> int:
         return door.Verdict(f"{sizes}{without} -> {Path.cwd()}")
 
     return door.enter(parser, call, argv, last=__name__ == "__main__")
+
+
+def compare(argv: list[str]) -> int:
+    """Hand over to the command that sets runs side by side."""
+    from cli import compare_command
+
+    return compare_command.main(argv, last=__name__ == "__main__")
 
 
 def judge(argv: list[str]) -> int:
@@ -190,6 +198,7 @@ COMMANDS = {
     "sample": sample,
     "current": current,
     "summary": summary,
+    "compare": compare,
     "judge": judge,
     "ascend": ascend,
     "collect": collect,

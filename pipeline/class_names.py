@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline import chain
+from pipeline import chain, record
+from pipeline.errors import PipelineError
 from pipeline.record import Json
 
 IMAGENET_CLASSES = 1000
+_WORDNET_ID = re.compile(r"n[0-9]{8}")  # what ImageNet's class folders are called
+
+
+def of_labels(labels: Path | None, prepared: Json | None, classes: int) -> dict[int, str]:
+    """Return the names of the classes of a label file, as far as something tells them.
+
+    `prepared` is the record of the preprocessing, which knows the folders of an image folder's
+    classes, and `classes` the number of the model's outputs, of which ImageNet's have 1000, or
+    1001.
+    """
+    if labels and (made := _record_of(labels.parent)) and made["stage"] == "sample":
+        return of_sample(made)
+    folders = list(map(str, chain.field(prepared, list, "details", "classes") or []))
+    if folders and not all(map(_WORDNET_ID.fullmatch, folders)):
+        return dict(enumerate(folders))
+    return imagenet() if classes in (IMAGENET_CLASSES, IMAGENET_CLASSES + 1) else {}
 
 
 def imagenet() -> dict[int, str]:
@@ -46,6 +64,13 @@ def of_sample(made: Json) -> dict[int, str]:
 def name_of(label: int, names: Mapping[int, str]) -> str:
     """Return a class's name, or its number where it has none."""
     return names.get(label) or f"class {label}"
+
+
+def _record_of(folder: Path) -> Json | None:
+    try:
+        return record.load(folder)
+    except (PipelineError, OSError):
+        return None
 
 
 def _is_name(targets: list[ast.expr], name: str) -> bool:
