@@ -15,13 +15,12 @@ is a line of `Work.doubts`.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import chain, identity, quotable, record, speeds
+from pipeline import chain, identity, record, speeds
 from pipeline.ascend import npu_smi
 from pipeline.errors import PipelineError
 from pipeline.formats import perf, result, text
@@ -240,17 +239,16 @@ def _is_still(path: Path, entry: Json) -> bool:
 
 def _speed(path: Path, batch: int, chips: int | None) -> Speed:
     """Return the speed in a file; PipelineError or ValueError where it holds none."""
-    made = _record_of(path)
-    if path.suffix == ".json":
-        return _ais_speed(path, batch, chips, made)
     row = speeds.read(path, None)
-    figures = perf.from_text(text.read(path, "measure anew", _MOST_BYTES).decode())
-    if not isinstance(figures, perf.DatasetPerf):
+    figures: perf.DatasetPerf | perf.PurePerf | None = None
+    if path.suffix == ".txt":
+        figures = perf.from_text(text.read(path, "measure anew", _MOST_BYTES).decode())
+    if isinstance(figures, perf.PurePerf):
         raise ValueError("it holds a pure inference run")
-    devices = perf.split_name(path.name)
-    several = len(devices.devices) if devices else 0
-    count = row.chips
-    if chips is not None and row.chips != 1:
+    name = perf.split_name(path.name)
+    several = len(name.devices) if name else 0
+    count = several or row.chips
+    if chips is not None and count != 1 and not several:
         count = chips  # of the card that was converted for
     # The file of several devices has their sum.
     chip_rate = row.interface_rate / (several or 1)
@@ -258,24 +256,14 @@ def _speed(path: Path, batch: int, chips: int | None) -> Speed:
         file=path,
         batch_size=batch,
         chip_rate=chip_rate,
-        chips=several or count,
-        card_rate=chip_rate * (several or count),
+        chips=count,
+        card_rate=chip_rate * count,
         e2e_rate=row.e2e_rate,
         perf=figures,
         verdict=row.verdict,
         because=row.verdict_because,
-        made=made,
+        made=_record_of(path),
     )
-
-
-def _ais_speed(path: Path, batch: int, chips: int | None, made: Json) -> Speed:
-    content = json.loads(text.read(path, "measure anew", _MOST_BYTES))
-    rate = content.get("throughput") if isinstance(content, dict) else None
-    if not isinstance(rate, float) or not 0 < rate < 1e12:
-        raise ValueError("it has no throughput")
-    count = chips or speeds.CHIPS_PER_310_CARD
-    verdict, because = quotable.of_record(made.get("details"))
-    return Speed(path, batch, rate, count, rate * count, None, None, verdict, because, made)
 
 
 def _record_of(path: Path) -> Json:

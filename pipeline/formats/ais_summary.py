@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 _FLAGS = {"-m": "--model", "-d": "--device", "-i": "--input"}
-_DEVICE = re.compile(r"device([0-9]+)(?:_[0-9]+)?_summary\.json")
+_DEVICE = re.compile(r"(?:.*_)?device_?([0-9]+)(?:(?:_[0-9]+)?_summary)?\.json")
+_KEPT = re.compile(r"ais_bench_batchsize_[0-9]+_device_[0-9]+\.json")
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class AisSummary:
 
 
 def is_summary(name: str) -> bool:
-    """Say whether ais_bench gives a summary such a name."""
-    return name == "sumary.json" or name.endswith("summary.json")
+    """Say whether ais_bench gives a summary such a name, or run_all.sh what it keeps of one."""
+    kept = _KEPT.fullmatch(name) is not None
+    return kept or name == "sumary.json" or name.endswith("summary.json")
 
 
 def from_text(text: str, name: str = "") -> AisSummary:
@@ -55,7 +57,7 @@ def from_text(text: str, name: str = "") -> AisSummary:
         batch_size=max(1, round(throughput * mean_ms / 1000)),
         model=Path(model).stem if model else None,
         device=int(device) if re.fullmatch("[0-9]{1,3}", device) else None,
-        dataset="--input" in options,
+        dataset="--input" in options or _KEPT.fullmatch(name) is not None,
     )
 
 
