@@ -1,0 +1,99 @@
+"""What a diagnosis finds: one step after the other, each with its verdict, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+SAME, EXPLAINED, DIFFERS, SKIPPED = "same", "explained", "differs", "not examined"
+SCHEMA = "vovnet39-diagnosis/1"
+# Of the numbers in the report.
+UNITS = {
+    "levels": "steps of 8-bit pixels, 0 to 255",
+    "mean, std": "of pixels divided by 255",
+    "absolute": "of logits or activations, as the network has them",
+    "relative": "greatest absolute difference, by the greatest magnitude of the reference",
+    "sqnr_db": "10 log10( sum r^2 / sum (r - c)^2 )",
+    "top1": "fraction of the images",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the chain.
+
+    `said` is what was found, a sentence without its end, and `advice` what to do about it; both
+    are empty where nothing parts. `figures` go to the report, by the units of `UNITS`.
+    """
+
+    name: str
+    verdict: str
+    amount: str = ""
+    detail: str = ""
+    said: str = ""
+    advice: str = ""
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> bool:
+        """Say whether the numbers part here."""
+        return self.verdict in (EXPLAINED, DIFFERS)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the step for the report."""
+        found = {"step": self.name, "verdict": self.verdict, "amount": self.amount}
+        found |= {"detail": self.detail, "found": self.said, "advice": self.advice}
+        return found | {"figures": self.figures}
+
+
+def skipped(name: str, why: str) -> Step:
+    """Return a step that could not be examined; `why` says what to give."""
+    return Step(name, SKIPPED, detail=why)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All steps in the order of the chain, and what was looked at."""
+
+    steps: Sequence[Step]
+    looked_at: str
+
+    @property
+    def parted(self) -> Sequence[Step]:
+        """The steps where the numbers part, the first of them first."""
+        return [step for step in self.steps if step.parts]
+
+    @property
+    def good(self) -> bool:
+        """Say whether nothing parts."""
+        return not self.parted
+
+    def sentence(self) -> str:
+        """Return the one sentence that a person can act on."""
+        if self.good:
+            seen = [step.name for step in self.steps if step.verdict != SKIPPED]
+            without = [step.name for step in self.steps if step.verdict == SKIPPED]
+            rest = f"; not examined: {', '.join(without)}" if without else ""
+            what = ", ".join(seen) or "nothing"
+            return f"nothing parts ({self.looked_at}): {what} the same{rest}"
+        first, *others = self.parted
+        later: dict[str, None] = {}  # one cause may show in several steps
+        for step in others:
+            if step.said != first.said:
+                later[f"{step.name}: {step.said}"] = None
+        more = f"; and later, {'; '.join(later)}" if later else ""
+        return f"{first.said}: {first.advice}{more}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report."""
+        first = self.parted[0].name if self.parted else None
+        return {
+            "schema": SCHEMA,
+            "units": UNITS,
+            "looked_at": self.looked_at,
+            "good": self.good,
+            "first": first,
+            "sentence": self.sentence(),
+            "steps": [step.as_json() for step in self.steps],
+        }
