@@ -97,7 +97,7 @@ def _add_tool_flags(parser: ToolParser) -> None:
         type=door.choice(*MODEL_TYPES),
         default=SUPPORTED_TYPE,
         metavar="TYPE",
-        help=f"only {SUPPORTED_TYPE} runs here",
+        help=f"type of the model; only {SUPPORTED_TYPE} runs here",
     )
     parser.flag(
         "device_id",
@@ -117,16 +117,20 @@ def _add_tool_flags(parser: ToolParser) -> None:
         "om_path", type=door.path, required=True, metavar="MODEL", help="ONNX, OpenVINO IR or om"
     )
     parser.flag(
-        "input_text_path", type=door.path, metavar="INFO", help="info file, made by get_info.py"
+        "input_text_path",
+        type=door.path,
+        metavar="INFO",
+        help="info file of the samples, made by get_info.py (default: none, with -round)",
     )
-    parser.flag("input_width", type=number(1), metavar="W", help="must be the model's own")
-    parser.flag("input_height", type=number(1), metavar="H", help="must be the model's own")
+    size = "of the input in pixels, to be checked (default: the model's own)"
+    parser.flag("input_width", type=number(1), metavar="W", help=f"width {size}")
+    parser.flag("input_height", type=number(1), metavar="H", help=f"height {size}")
     parser.flag(
         "output_binary",
         type=_boolean,
         default=False,
         metavar="BOOL",
-        help="true: raw .bin files, false: .txt",
+        help="true: results as raw .bin files, false: as .txt",
     )
     parser.flag(
         "useDvpp",
@@ -135,7 +139,12 @@ def _add_tool_flags(parser: ToolParser) -> None:
         metavar="BOOL",
         help="true: the info file lists images, which are decoded and prepared on the way",
     )
-    parser.flag("round", type=number(1, MOST_ROUNDS), metavar="N", help="pure inference, N batches")
+    parser.flag(
+        "round",
+        type=number(1, MOST_ROUNDS),
+        metavar="N",
+        help="pure inference of N batches of random data (default: none, with -input_text_path)",
+    )
     parser.flag("input_imgFiles_path", type=_no_folder, help=argparse.SUPPRESS)
 
 
@@ -146,20 +155,20 @@ def _add_own_flags(parser: ToolParser) -> None:
         type=door.choice(engines.AUTO, *engines.names()),
         default=engines.AUTO,
         metavar="NAME",
-        help=f"{engines.AUTO} (the fastest here), {', '.join(engines.names())}",
+        help=f"engine: {engines.AUTO} (the fastest here), {', '.join(engines.names())}",
     )
     parser.flag(
         "precision",
         type=door.choice(*engines.PRECISIONS),
         default="fp32",
         metavar="NAME",
-        help=", ".join(engines.PRECISIONS),
+        help=f"precision to run in: {', '.join(engines.PRECISIONS)}",
     )
     parser.flag(
         "threads",
         type=number(1, MOST_THREADS),
         metavar="N",
-        help="of the engine (default: the usable cores)",
+        help="threads of the engine (default: the usable cores)",
     )
     parser.flag(
         "warmup",
@@ -172,8 +181,8 @@ def _add_own_flags(parser: ToolParser) -> None:
         "dump",
         type=door.choice("files", "npy"),
         metavar="FORM",
-        help="files: one per sample and output (default); npy: one results_<k>.npy per output,"
-        " and results.names",
+        help="files: one per sample and output; npy: one results_<k>.npy per output, and"
+        " results.names (default: files)",
     )
     parser.flag(
         "force",
@@ -276,10 +285,7 @@ def _devices(text: str) -> tuple[int, ...]:
 
 
 def _boolean(text: str) -> bool:
-    values = {"true": True, "false": False, "1": True, "0": False}
-    if text.lower() not in values:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-    return values[text.lower()]
+    return text == "1" or (text != "0" and door.choice("true", "false")(text) == "true")
 
 
 def _no_folder(text: str) -> NoReturn:

@@ -39,9 +39,15 @@ def build_parser() -> door.Parser:
     parser.add_argument("info", type=door.path, metavar="OUT", help="the info file to write")
     size = door.whole_number(1, 100_000)
     parser.add_argument(
-        "width", type=size, nargs="?", metavar="W", help="bin only: width of the network's input"
+        "width",
+        type=size,
+        nargs="?",
+        metavar="W",
+        help="bin only: width of the network's input in pixels",
     )
-    parser.add_argument("height", type=size, nargs="?", metavar="H", help="bin only: its height")
+    parser.add_argument(
+        "height", type=size, nargs="?", metavar="H", help="bin only: its height in pixels"
+    )
     return parser
 
 

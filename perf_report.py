@@ -29,7 +29,10 @@ def build_parser() -> door.Parser:
     )
     parser.add_argument("files", type=door.path, nargs="+", metavar="FILE", help="perf file")
     parser.add_argument(
-        "--chips", type=door.whole_number(1), metavar="N", help="chips on a card (see above)"
+        "--chips",
+        type=door.whole_number(1),
+        metavar="N",
+        help="chips on a card (default: as told above)",
     )
     parser.add_argument(
         "--json", action="store_true", help="JSON on stdout; the verdict goes to stderr"

@@ -42,7 +42,7 @@ def build_parser() -> door.Parser:
         "--images",
         type=door.whole_number(1),
         metavar="N",
-        help="the number of images that the run was given",
+        help="number of images that the run was given (default: as its record says)",
     )
     return parser
 

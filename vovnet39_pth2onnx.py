@@ -15,7 +15,7 @@ from cli import door
 from pipeline import progress
 from pipeline.errors import PipelineError
 
-EXAMPLE = "vovnet39_pth2onnx.py vovnet39_torchvision.pth vovnet39.onnx"
+EXAMPLE = "python3 vovnet39_pth2onnx.py vovnet39_torchvision.pth vovnet39.onnx"
 
 
 def build_parser() -> door.Parser:
@@ -36,7 +36,10 @@ def build_parser() -> door.Parser:
         help="member of the family: vovnet27_slim, vovnet39 or vovnet57",
     )
     parser.add_argument(
-        "--batch-size", type=door.whole_number(1, 1024), metavar="N", help="fix the batch size to N"
+        "--batch-size",
+        type=door.whole_number(1, 1024),
+        metavar="N",
+        help="fix the batch size to N images (default: it is free)",
     )
     parser.add_argument(
         "--input",
@@ -51,7 +54,9 @@ def build_parser() -> door.Parser:
         help="fetch the published checkpoint to WEIGHTS where that is not there",
     )
     parser.add_argument(
-        "--url", metavar="URL", help="with --fetch: take the published checkpoint from there"
+        "--url",
+        metavar="URL",
+        help="with --fetch: take the published checkpoint from there (default: its own address)",
     )
     return parser
 

@@ -17,7 +17,8 @@ import sys
 from cli import door, gate_options
 
 EXAMPLE = (
-    "vovnet39_quantize.py vovnet39.onnx prep_bin.info vovnet39_int8.onnx --labels val_label.txt"
+    "python3 vovnet39_quantize.py vovnet39.onnx prep_bin.info vovnet39_int8.onnx "
+    "--labels val_label.txt"
 )
 
 

@@ -30,15 +30,15 @@ def build_parser() -> door.Parser:
         "--workers",
         type=door.whole_number(1, 1024),
         metavar="N",
-        help="processes, each with one thread; one per usable core unless given, or fewer where "
-        "the memory is small",
+        help="processes, each with one thread (default: one per usable core, or fewer where the "
+        "memory is small)",
     )
     parser.add_argument(
         "--limit",
         type=door.whole_number(1),
         metavar="N",
         help="only N images: the first by name; of class folders the first of each, "
-        "then the second, and so on",
+        "then the second, and so on (default: all)",
     )
     parser.add_argument(
         "--dtype",

@@ -128,7 +128,7 @@ def build_parser() -> door.Parser:
         action="append",
         metavar="WORD",
         help="only the rows with this word in their name, and the two that ratios are made with;"
-        " may be given several times",
+        " may be given several times (default: all)",
     )
     return parser
 

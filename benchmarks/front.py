@@ -16,7 +16,10 @@ def parser(name: str, description: str, example: str = "--quick") -> door.Parser
         "--quick", action="store_true", help="a short look: little work, one round, no gate"
     )
     made.add_argument(
-        "--rounds", type=door.whole_number(1), metavar="N", help="rounds that are measured"
+        "--rounds",
+        type=door.whole_number(1),
+        metavar="N",
+        help="rounds that are measured (default: those of the published table)",
     )
     made.add_argument(
         "--out",

@@ -21,6 +21,7 @@ from pipeline import progress
 from pipeline.errors import PipelineError
 
 _PROG = "python3 -m pipeline ascend"
+RUNNERS = ("tool", "ais_bench", "own")
 Call = Callable[[argparse.Namespace], door.Verdict]
 
 
@@ -32,7 +33,10 @@ def main(argv: list[str], *, last: bool = False) -> int:
     word = argv[0] if argv else "nothing"
     if word not in _COMMANDS:
         close = door.did_you_mean(word, list(_COMMANDS))
-        door.complain(f"{_PROG}: error: {word!r} is not one of {', '.join(_COMMANDS)}{close}")
+        door.complain(
+            f"{_PROG}: error: {word!r} is not one of {', '.join(_COMMANDS)}{close}; "
+            f"see {_PROG} --help"
+        )
         return door.EXIT_USAGE
     words, command = _split(argv[1:])
     parser, call = _COMMANDS[word](command)
@@ -54,8 +58,18 @@ def _find(command: list[str]) -> tuple[door.Parser, Call]:
         "stderr, with --assume as comments on stdout; there are lines name=value for run_all.sh.",
         f"{_PROG} find --convert --measure",
     )
-    parser.add_argument("--soc-version", default="", metavar="NAME", help="as in Ascend310P3")
-    parser.add_argument("--runner", default="", metavar="NAME", help="tool, ais_bench or own")
+    parser.add_argument(
+        "--soc-version",
+        default="",
+        metavar="NAME",
+        help="the chip, as in Ascend310P3 (default: what npu-smi info says)",
+    )
+    parser.add_argument(
+        "--runner",
+        type=door.choice(*RUNNERS),
+        metavar="NAME",
+        help="tool, ais_bench or own (default: the first of them that is there)",
+    )
     parser.add_argument("--convert", action="store_true", help="atc will be needed")
     parser.add_argument("--measure", action="store_true", help="a card will be needed")
     parser.add_argument("--assume", action="store_true", help="what is missing is no failure")
@@ -65,7 +79,12 @@ def _find(command: list[str]) -> tuple[door.Parser, Call]:
         from pipeline.ascend import discover
 
         wanted = discover.Wanted(
-            args.soc_version, args.runner, args.convert, args.measure, args.folders, args.assume
+            args.soc_version,
+            args.runner or "",
+            args.convert,
+            args.measure,
+            args.folders,
+            args.assume,
         )
         found = discover.find(wanted)
         for line in found.lines:
@@ -177,8 +196,12 @@ def _table(command: list[str]) -> tuple[door.Parser, Call]:
         f"{_PROG} table --soc-version Ascend310 result_bs1.json "
         "result/perf_vision_batchsize_1_device_0.txt",
     )
-    parser.add_argument("--soc-version", required=True, metavar="NAME", help="as in Ascend310P3")
-    parser.add_argument("--weights", type=door.path, metavar="FILE", help="the checkpoint")
+    parser.add_argument(
+        "--soc-version", required=True, metavar="NAME", help="the chip, as in Ascend310P3"
+    )
+    parser.add_argument(
+        "--weights", type=door.path, metavar="FILE", help="the checkpoint (default: not known)"
+    )
     parser.add_argument(
         "--reference",
         type=door.path,
@@ -191,7 +214,7 @@ def _table(command: list[str]) -> tuple[door.Parser, Call]:
     def call(args: argparse.Namespace) -> door.Verdict:
         from pipeline.ascend import rules, table
 
-        files = args.files
+        started, files = time.perf_counter(), args.files
         if len(files) % 2:
             parser.error("each result file needs the file with its figures")
         pairs = zip(files[::2], files[1::2], strict=True)
@@ -205,7 +228,8 @@ def _table(command: list[str]) -> tuple[door.Parser, Call]:
         ]
         # Speed is shown and not enforced: a card that others use, or a cold one, is no fault.
         good = not any(rule.startswith("accuracy") for rule in failed)
-        return door.Verdict(f"{', '.join(said)} -> {Path.cwd()}", good)
+        seconds = time.perf_counter() - started
+        return door.Verdict(f"{', '.join(said)} in {seconds:.2f} s -> {Path.cwd()}", good)
 
     return parser, call
 

@@ -98,13 +98,19 @@ class Parser(argparse.ArgumentParser):
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Keep the docstring's line breaks and show each default that says something."""
+    """Keep the docstring's line breaks, and show each option's default, or that it is required."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        text = action.help
-        if text and action.option_strings and action.default not in (None, False, "==SUPPRESS=="):
-            text += f" (default: {action.default})"
-        return text
+        text, default = action.help, action.default
+        if not text or not action.option_strings or action.nargs == 0 or "default:" in text:
+            return text
+        if action.required:
+            return f"{text} (required)"
+        if default in (None, "", argparse.SUPPRESS):
+            return text
+        if isinstance(default, tuple):
+            default = ",".join(map(str, default))
+        return f"{text} (default: {str(default).lower() if default in (True, False) else default})"
 
 
 def did_you_mean(word: str, words: Sequence[str]) -> str:

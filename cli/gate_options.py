@@ -18,7 +18,10 @@ def add_to(parser: door.Parser) -> None:
         help="held-out pictures to judge on, at most; 300 is the least that can tell",
     )
     parser.add_argument(
-        "--labels", type=door.path, metavar="FILE", help="label file of the held-out pictures"
+        "--labels",
+        type=door.path,
+        metavar="FILE",
+        help="label file of the held-out pictures (default: none, fp32's answers are the labels)",
     )
     parser.add_argument(
         "--max-drop",
@@ -35,7 +38,10 @@ def add_to(parser: door.Parser) -> None:
         help=f"engine to judge in: {engines.AUTO} (the fastest here), {', '.join(engines.names())}",
     )
     parser.add_argument(
-        "--threads", type=door.whole_number(1), metavar="N", help="threads (default: usable cores)"
+        "--threads",
+        type=door.whole_number(1),
+        metavar="N",
+        help="threads of the engine (default: the usable cores)",
     )
 
 

@@ -97,7 +97,8 @@ def make_int8(
     if gate:
         held = _held_out(gate, calibration, held_lines, model.layout, chosen)
         if trained and len(held.pictures) < judge.LEAST_PICTURES:
-            return Verdict(False, f"{judge.too_few(len(held.pictures))}; {_CANNOT_TELL}")
+            said = f"{judge.too_few(len(held.pictures))}; {_CANNOT_TELL}"
+            return Verdict(False, f"{said}; nothing was written; {_took(started)}")
     inputs = [source, calibration, *_folders(chosen, held)]
     inputs += [path for path in (gate.info, gate.labels) if path] if gate else []
     run = record.Run(
@@ -127,7 +128,7 @@ def make_int8(
             atomic.write_bytes(target, made.read_bytes())
             run.verdict = _summary(source, written, chosen, links["doubts"], said, started)
     except _Refused as refusal:
-        return Verdict(False, f"{refusal}; nothing was written")
+        return Verdict(False, f"{refusal}; nothing was written; {_took(started)}")
     return Verdict(True, f"{run.verdict} -> {target}")
 
 
@@ -158,7 +159,7 @@ def judge_precision(
     prepared.refuse_noise(held, gate.info)
     trained = not _is_untrained(source)
     if not held.pictures:
-        return Verdict(False, judge.too_few(0))
+        return Verdict(False, f"{judge.too_few(0)}; {_took(started)}")
     progress.next_step()
     judgement = judge.judge(
         reference,
@@ -170,7 +171,7 @@ def judge_precision(
         gate.max_drop,
         trained,
     )
-    where = f"{reduced.engine} {reduced.version}, {time.perf_counter() - started:.1f} s"
+    where = f"{reduced.engine} {reduced.version}, {_took(started)}"
     text = "; ".join(filter(None, (_said(judgement, held), chain.say(links["doubts"]), where)))
     if report:
         content = {
@@ -312,5 +313,9 @@ def _summary(
     return (
         f"{written.layers_int8} of {written.layers} layers in int8, {written.size / 1e6:.1f} MB "
         f"(fp32 {source.stat().st_size / 1e6:.1f} MB), calibrated on {len(chosen.pictures)} "
-        f"pictures{unverified}; {said}; {time.perf_counter() - started:.1f} s"
+        f"pictures{unverified}; {said}; {_took(started)}"
     )
+
+
+def _took(started: float) -> str:
+    return f"{time.perf_counter() - started:.1f} s"

@@ -7,7 +7,6 @@ makes them in a temporary folder, has the stage prepare them, and prints what be
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import random
@@ -24,11 +23,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from cli import door
 from pipeline import record
+from pipeline.identity import PROJECT
 from pipeline.imagenet.decode import FORMATS
 from pipeline.imagenet.folder import EXTENSIONS, find_images
 from tests.images import bomb, photo, write_odd_pictures
-from tests.preprocessing import REFERENCE, SCRIPT
 
 LONGEST = 255  # bytes in a file's name
 NAMES = (
@@ -246,9 +246,11 @@ def check(folder: Path, prep: Path) -> Report:
 
 
 def _is_reference(image: Path, output: Path) -> bool:
+    from tests import preprocessing  # loads torch
+
     with warnings.catch_warnings(), Image.open(image) as picture:
         warnings.simplefilter("ignore")
-        expected = REFERENCE(picture.convert("RGB")).numpy()
+        expected = preprocessing.REFERENCE(picture.convert("RGB")).numpy()
     return bool(np.array_equal(expected.ravel(), np.fromfile(output, np.float32)))
 
 
@@ -268,7 +270,13 @@ def _reads(image: Path) -> bool:
 def prepare(folder: Path, prep: Path, limit_s: float) -> subprocess.CompletedProcess[bytes]:
     """Have the stage prepare the images; subprocess.TimeoutExpired where it hangs."""
     return subprocess.run(
-        [sys.executable, str(SCRIPT), str(folder), str(prep), "--quiet"],
+        [
+            sys.executable,
+            str(PROJECT / "vovnet_torch_preprocess.py"),
+            str(folder),
+            str(prep),
+            "--quiet",
+        ],
         capture_output=True,
         timeout=limit_s,
         check=False,
@@ -277,14 +285,23 @@ def prepare(folder: Path, prep: Path, limit_s: float) -> subprocess.CompletedPro
 
 def main() -> int:
     """Mutate, prepare and check as many as are asked for."""
-    parser = argparse.ArgumentParser(description="prepare mutated images, account for each")
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    args = parser.parse_args()
+    parser = door.Parser(__doc__ or "", "python3 -m tests.mutations --count 2000 --seed 1")
+    parser.prog = "python3 -m tests.mutations"
+    parser.add_argument(
+        "--count", type=door.whole_number(1), default=2000, metavar="N", help="images to mutate"
+    )
+    parser.add_argument(
+        "--seed",
+        type=door.whole_number(0),
+        metavar="S",
+        help="what is drawn from (default: chance)",
+    )
+    args = parser.parse()
+    seed = random.SystemRandom().randrange(1 << 32) if args.seed is None else args.seed
     with tempfile.TemporaryDirectory() as place:
         folder, prep = Path(place, "images"), Path(place, "prep")
-        given = mutate_images(folder, args.count, args.seed)
-        print(f"seed {args.seed}: {given} images", flush=True)
+        given = mutate_images(folder, args.count, seed)
+        print(f"seed {seed}: {given} images", flush=True)
         started = time.monotonic()
         done = prepare(folder, prep, 60 + given)
         seconds = time.monotonic() - started

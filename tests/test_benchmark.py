@@ -231,7 +231,7 @@ def test_flags_take_one_dash_or_two_and_an_equals_sign_or_none(
         (["-om_path=m", "-round=1025"], "1025 is not a whole number from 1 to 1024"),
         (["-om_path=m", "-model_type=bert", "-input_text_path=i"], "bert is known but not support"),
         (["-om_path=m", "-model_type=visoin"], "did you mean vision?"),
-        (["-om_path=m", "-useDvpp=perhaps"], "'perhaps' is neither true nor false"),
+        (["-om_path=m", "-useDvpp=perhaps"], "'perhaps' is not one of true, false"),
         (["-om_path=m", "-engine=openvine"], "did you mean openvino?"),
         (["-om_path=m", "-precision=fp64"], "'fp64' is not one of fp32"),
         (["-om_path=m", "-batch_size=0"], "0 is not a whole number from 1 to 65536"),

@@ -226,7 +226,7 @@ def build_parser() -> door.Parser:
     parser.add_argument("--seed", type=door.whole_number(0), metavar="S",
                         help="what the inputs are drawn from (default: chance)")  # fmt: skip
     parser.add_argument("--only", type=door.choice(*(p.name for p in ALL)), metavar="PARSER",
-                        help="one parser: " + ", ".join(p.name for p in ALL))  # fmt: skip
+                        help=f"of {', '.join(p.name for p in ALL)} (default: all)")  # fmt: skip
     parser.add_argument("--save", type=door.path, default=Path("fuzz-findings"), metavar="FOLDER",
                         help="where findings go")  # fmt: skip
     return parser

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.identity import PROJECT
 from pipeline.imagenet.labels import write_labels
-from tests import images, models
-from tests.conftest import PROJECT
+from tests import images
 from tests.faults.ground import PYTHON, Ground, Stage
 
 CLASSES = 1000
@@ -143,6 +143,8 @@ def make_given(ground: Ground, count: int, whole: bool) -> None:
         (folder / "images" / name).write_bytes(images.jpeg(picture, quality=85))
         labels.append((name, int(np.random.default_rng(number).integers(CLASSES))))
     write_labels(folder / "labels.txt", labels)
+    from tests import models  # loads onnx
+
     models.save_classifier(folder / "vovnet39.onnx", classes=CLASSES)
     if whole:
         _make(ground, SAMPLE, folder)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
+from cli import door
 from tests.faults import (
     child,
     disks,
@@ -72,19 +73,29 @@ def build_parser() -> argparse.ArgumentParser:
         description=HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--kills", type=int, default=20, metavar="N", help="default: 20")
-    parser.add_argument("--images", type=int, default=48, metavar="N", help="default: 48")
+    parser.add_argument("--kills", type=int, default=20, metavar="N", help="kills (default: 20)")
+    parser.add_argument("--images", type=int, default=48, metavar="N", help="images (default: 48)")
     parser.add_argument(
         "--mutations", type=int, metavar="N", help="mutated images (default: ten for each kill)"
     )
-    parser.add_argument("--seed", type=int, metavar="S", help="default: another one each time")
+    parser.add_argument("--seed", type=int, metavar="S", help="(default: another one each time)")
     parser.add_argument(
-        "--only", nargs="+", choices=list(FAULTS), metavar="FAULT", help=", ".join(FAULTS)
+        "--only",
+        nargs="+",
+        type=door.choice(*FAULTS),
+        metavar="FAULT",
+        help=f"{', '.join(FAULTS)} (default: all)",
     )
     parser.add_argument(
-        "--stages", nargs="+", metavar="NAME", help=f"of {', '.join(s.name for s in stages.ALL)}"
+        "--stages",
+        nargs="+",
+        type=door.choice(*(stage.name for stage in stages.ALL)),
+        metavar="NAME",
+        help=f"of {', '.join(stage.name for stage in stages.ALL)} (default: all)",
     )
-    parser.add_argument("--work-dir", type=Path, metavar="D", help="for all that is made")
+    parser.add_argument(
+        "--work-dir", type=Path, metavar="D", help="for all that is made (default: temporary)"
+    )
     return parser
 
 
