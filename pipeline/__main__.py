@@ -3,7 +3,9 @@
 sample   make the bundled sample: pictures, labels and a checkpoint that tells them apart
 current  say by the exit code whether a stage's output is still what its command would make
 summary  print the table of a whole run: accuracy, speed, where the files are
+report   make one page of a work folder that people look at; JSON, CSV and Markdown beside it
 compare  set runs side by side: settings, accuracy, speed, flipped answers; a gate for CI
+diagnose find the first place where a converted model's numbers part from its source's, and why
 judge    compare a reduced precision with fp32 on held-out pictures: may it be trusted?
 ascend   what run_all.sh --device ascend does: find, aipp, atc, measure, state, table
 collect  put what a report of a run on a card needs into one archive, without user data
@@ -74,7 +76,7 @@ def summary(argv: list[str]) -> int:
     def call(args: argparse.Namespace) -> door.Verdict:
         from pipeline import summary as table
 
-        files = args.files
+        started, files = time.perf_counter(), args.files
         if len(files) % 2:
             parser.error("each result file needs its perf file")
         rows = [table.read_row(*pair) for pair in zip(files[::2], files[1::2], strict=True)]
@@ -82,9 +84,17 @@ def summary(argv: list[str]) -> int:
         missing = sum((row.result is None) + (row.perf is None) for row in rows)
         without = f", {missing} of {len(files)} files missing" if missing else ""
         sizes = "1 batch size" if len(rows) == 1 else f"{len(rows)} batch sizes"
-        return door.Verdict(f"{sizes}{without} -> {Path.cwd()}")
+        seconds = time.perf_counter() - started
+        return door.Verdict(f"{sizes}{without} in {seconds:.2f} s -> {Path.cwd()}")
 
     return door.enter(parser, call, argv, last=__name__ == "__main__")
+
+
+def report(argv: list[str]) -> int:
+    """Make one page of a work folder."""
+    from cli import report_command
+
+    return report_command.main(argv, last=__name__ == "__main__")
 
 
 def compare(argv: list[str]) -> int:
@@ -92,6 +102,13 @@ def compare(argv: list[str]) -> int:
     from cli import compare_command
 
     return compare_command.main(argv, last=__name__ == "__main__")
+
+
+def diagnose(argv: list[str]) -> int:
+    """Hand over to the command that says why accuracy dropped."""
+    from cli import diagnose_command
+
+    return diagnose_command.main(argv, last=__name__ == "__main__")
 
 
 def judge(argv: list[str]) -> int:
@@ -112,13 +129,23 @@ def judge(argv: list[str]) -> int:
         "info", type=door.path, metavar="INFO", help="info file of prepared pictures"
     )
     parser.add_argument(
-        "--precision", type=door.choice("bf16"), default="bf16", metavar="P", help="to judge: bf16"
+        "--precision",
+        type=door.choice("bf16"),
+        default="bf16",
+        metavar="NAME",
+        help="precision to judge: bf16",
     )
     parser.add_argument(
-        "--int8", type=door.path, metavar="FILE", help="judge this int8 model instead"
+        "--int8",
+        type=door.path,
+        metavar="FILE",
+        help="judge this int8 model (default: none, --precision is judged)",
     )
     parser.add_argument(
-        "--out", type=door.path, metavar="FILE", help="write the figures there, as JSON"
+        "--out",
+        type=door.path,
+        metavar="FILE",
+        help="write the figures there, as JSON (default: nowhere)",
     )
     gate_options.add_to(parser)
 
@@ -156,7 +183,7 @@ def collect(argv: list[str]) -> int:
         "--work-dir",
         type=door.path,
         metavar="D",
-        help="the folder of the run; that of run_all.sh unless given",
+        help="the folder of the run (default: that of run_all.sh)",
     )
     parser.add_argument(
         "--log-kb",
@@ -173,6 +200,7 @@ def collect(argv: list[str]) -> int:
 
         if args.work_dir is not None and not args.work_dir.is_dir():
             raise PipelineError(f"{args.work_dir} is no folder", "give the one of the run")
+        started = time.perf_counter()
         work = args.work_dir or identity.PROJECT / "work"
         report = room.collect(work, args.out, args.log_kb << 10)
         rows = [(f"{size:,}", name) for name, size in report.sizes]
@@ -180,8 +208,9 @@ def collect(argv: list[str]) -> int:
         table.show(("bytes", "what"), rows, left="what")
         size = args.out.stat().st_size
         return door.Verdict(
-            f"{len(report.members)} files, {size:,} bytes packed -> {args.out}; look through it "
-            "before you send it"
+            f"{len(report.members)} files, {size:,} bytes packed in "
+            f"{time.perf_counter() - started:.1f} s -> {args.out}; look through it before you "
+            "send it"
         )
 
     return door.enter(parser, call, argv, last=__name__ == "__main__")
@@ -198,7 +227,9 @@ COMMANDS = {
     "sample": sample,
     "current": current,
     "summary": summary,
+    "report": report,
     "compare": compare,
+    "diagnose": diagnose,
     "judge": judge,
     "ascend": ascend,
     "collect": collect,
