@@ -68,7 +68,8 @@ def read(dumps: Path, labels_file: Path) -> Answers:
             rows.append((classes - shift, ranks, best - shift, _shares(block.scores, best)))
             done += len(ranks)
             update(done)
-    return Answers(list(found.images), *map(np.concatenate, zip(*rows, strict=True)), outputs)
+    label, rank, best, share = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    return Answers(list(found.images), label, rank, best, share, outputs)
 
 
 def best_classes(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
@@ -76,6 +77,19 @@ def best_classes(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
 
     `scores` is (rows, outputs); the result is (rows, at most `count`).
     """
+    if scores.shape[1] <= count:
+        return _sorted(scores, count)
+    # Sorting all outputs of a row takes five times as long as finding the few best of them.
+    best = np.sort(np.argpartition(-scores, count - 1, axis=1)[:, :count], axis=1)
+    own = np.take_along_axis(scores, best, axis=1)
+    best = np.take_along_axis(best, _sorted(own, count), axis=1)
+    # Of equal scores the partition takes any, and of NaN as well; such rows are sorted after all.
+    unsure = np.count_nonzero(scores >= own.min(axis=1, keepdims=True), axis=1) != count
+    best[unsure] = _sorted(scores[unsure], count)
+    return best
+
+
+def _sorted(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
     found: NDArray[np.intp] = np.argsort(-scores, axis=1, kind="stable")[:, :count]
     return found
 
@@ -89,5 +103,6 @@ def _shares(scores: NDArray[np.float32], best: NDArray[np.intp]) -> NDArray[np.f
         return own
     with np.errstate(invalid="ignore"):
         greatest = np.nanmax(values, axis=1, keepdims=True)
-        shares: NDArray[np.float64] = np.exp(own - greatest)
-        return shares / np.nansum(np.exp(values - greatest), axis=1, keepdims=True)
+        sums = np.nansum(np.exp(values - greatest), axis=1, keepdims=True)
+        shares: NDArray[np.float64] = np.exp(own - greatest) / sums
+        return shares

@@ -30,6 +30,7 @@ _PLACES = ("", "result")
 _SPEED = re.compile(r"(?:perf|ais_bench)_(?:.+_)?batchsize_([0-9]+)_devices?_[0-9_]+\.(?:txt|json)")
 _SCORE = re.compile(r"result.*?(?:_bs([0-9]+))?\.json")
 _MOST_BYTES = 1 << 20  # of a result or a perf file, which have some hundred
+_MOST_US = 1e15  # of a call: what is longer, or is no number, is no latency
 _RECORDS_DEEP = ("*", "result/*")  # where the stages' outputs lie, as patterns
 
 
@@ -98,7 +99,8 @@ class Run:
     def latencies_ms(self) -> list[float]:
         """The latency of each timed call."""
         found = chain.field(self.made, list, "details", "latencies_us") or []
-        return [value / 1000 for value in found if isinstance(value, int | float)]
+        numbers = (value for value in found if isinstance(value, int | float))
+        return [value / 1000 for value in numbers if 0 <= value <= _MOST_US]
 
     def link(self, *keys: str | int) -> Json:
         """Return what the records keep of an input of this run: `model`, `info`, `folders`, 0."""

@@ -170,9 +170,10 @@ def _flips(
 ) -> Iterator[Flip]:
     """Yield the images with two answers: by kind, the most confident new answers first."""
     differing = np.flatnonzero(base.best[rows[0], 0] != other.best[rows[1], 0])
+    right = base.right, other.right
     flips = []
     for first, second in zip(rows[0][differing].tolist(), rows[1][differing].tolist(), strict=True):
-        was, now = bool(base.right[first]), bool(other.right[second])
+        was, now = bool(right[0][first]), bool(right[1][second])
         flips.append(
             Flip(
                 image=base.images[first],

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline import atomic
 from pipeline.compare import speed
@@ -21,8 +22,8 @@ from pipeline.record import Json
 
 SCHEMA = 1
 SUFFIXES = (".json", ".md")
-# What Markdown would take for markup. A letter of a name is never among them.
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$^])")
+# What Markdown would take for markup inside a line.
+_MARKUP = re.compile(r"([\\`*_\[\]<|~&$])")
 
 
 def write(
@@ -37,7 +38,7 @@ def write(
     if target.suffix == ".md":
         atomic.write_text(target, markdown(parts, rulings, verdict))
     else:
-        content = to_json(found, limits, rulings, verdict)
+        content = _finite(to_json(found, limits, rulings, verdict))
         atomic.write_text(target, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
@@ -51,7 +52,7 @@ def markdown(parts: Sequence[Section], rulings: Sequence[Ruling], verdict: str) 
             lines.append(_row(part.headings))
             lines.append(_row([":--" if h in part.left else "--:" for h in part.headings], _as_is))
             lines += [_row(row) for row in part.rows]
-            lines.append("")
+            lines += [""] if part.notes else []
         lines += [f"- {_plain(note)}" for note in part.notes]
     return "\n".join(lines).rstrip("\n") + "\n"
 
@@ -159,7 +160,7 @@ def _matched(found: Matched, names: Mapping[int, str]) -> Json:
         ],
         "same_answers": found.same,
         "agreement_fraction": found.same / found.images,
-        "sqnr_db": _number(found.sqnr_db),
+        "sqnr_db": found.sqnr_db,
         "sqnr_missing_because": found.without_sqnr or None,
         "flips": [_flip(flip, names) for flip in found.flips],
     }
@@ -173,10 +174,10 @@ def _flip(flip: Flip, names: Mapping[int, str]) -> Json:
         "label_name": names.get(flip.label),
         "base_answer": flip.base_answer,
         "base_answer_name": names.get(flip.base_answer),
-        "base_probability": _number(flip.base_share),
+        "base_probability": flip.base_share,
         "other_answer": flip.other_answer,
         "other_answer_name": names.get(flip.other_answer),
-        "other_probability": _number(flip.other_share),
+        "other_probability": flip.other_share,
     }
 
 
@@ -207,6 +208,12 @@ def _speed(found: Speeds, place: int) -> Iterator[tuple[str, object]]:
     yield "because", list(own.because)
 
 
-def _number(value: float | None) -> float | str | None:
-    """Return what JSON can hold: it has no infinity and no NaN."""
-    return value if value is None or math.isfinite(value) else str(value)
+def _finite(content: Any) -> Any:
+    """Return what JSON can hold: infinity and NaN, which it lacks, as words."""
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_finite(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return str(content)
+    return content

@@ -15,6 +15,7 @@ from fractions import Fraction
 from pipeline.compare.accuracy import Accuracy
 from pipeline.compare.sides import Side
 from pipeline.compare.speed import Speeds
+from pipeline.formats import result
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,10 @@ def _drops(one: Comparison, most: float) -> Iterator[Ruling]:
             low, high = change.interval
             left = sum(found.matched.left_out)
             points = change.points
-            how = f"95 % {low:+.2f} to {high:+.2f}, on {change.images} images"
+            how = f"95 % {low:+.2f} to {high:+.2f}"
+            if len(found.matched.changes) == result.MOST_TOP_ENTRIES:
+                how += f", Top5 {found.matched.changes[-1].points:+.2f}"
+            how += f", on {change.images} images"
             how += f" in common, {left} left out" if left else ""
         if points is None:
             why = f"{found.why}, and the scores are of other images or labels"

@@ -40,7 +40,7 @@ def compare(
     reader = accuracy.Reader()
     comparisons = tuple(_compare(reader, base, other) for other in others)
     found = Compared(
-        tuple(found_sides), settings.differences(found_sides), comparisons, _names(found_sides)
+        tuple(found_sides), settings.differences(found_sides), comparisons, _names(comparisons)
     )
     rulings = gate.rule(comparisons, limits)
     parts = tables.sections(found, flips)
@@ -64,14 +64,14 @@ def _files(found: Sequence[Side]) -> list[Path]:
     ]
 
 
-def _names(found: Sequence[Side]) -> dict[int, str]:
-    """Return the names of the classes that the first scored run has."""
-    for side in found:
-        for run in side.runs:
-            if run.score:
-                prepared = side.work.made_by(chain.PREPROCESS)
-                classes = run.score.found.classes
-                return class_names.of_labels(run.score.labels, prepared, classes)
+def _names(comparisons: Sequence[Comparison]) -> dict[int, str]:
+    """Return the names of the base's classes, where flips are to be shown at all."""
+    for one in comparisons:
+        for found in one.accuracies:
+            if found.matched and found.matched.flips:
+                prepared = one.base.work.made_by(chain.PREPROCESS)
+                score = found.base
+                return class_names.of_labels(score.labels, prepared, score.found.classes)
     return {}
 
 

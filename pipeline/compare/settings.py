@@ -20,6 +20,9 @@ _IN_FORCE = {"engine": "engine", "precision": "effective_precision", "threads": 
 _DETAILS = ("engine_version", "requests", "soc_version")
 _MACHINE = ("processor", "architecture", "usable_cores", "system")
 _RECORDED = ("sample", "export", "atc", chain.QUANTIZE, chain.PREPROCESS)
+_LAST_STAGE = "model made by"
+_FURTHER = ("atc", chain.QUANTIZE)  # what may be done to a model after its export
+_JUDGED = {"judged", "judge_pictures", "max_drop_points", "engine", "threads"}
 
 
 @dataclass(frozen=True)
@@ -59,14 +62,18 @@ def differences(sides: Sequence[Side]) -> Differences:
     """Compare the settings of all sides; what fewer than two of them say is unknown."""
     found = [_of_side(side) for side in sides]
     names = dict.fromkeys(name for facts in found for name in facts)
-    differing, unknown, same = [], [], 0
+    differing: list[Setting] = []
+    unknown: list[Setting] = []
+    same = 0
     for name in names:
         setting = Setting(name, tuple(tuple(facts.get(name, ())) for facts in found))
         known = [{_key(fact) for fact in facts} for facts in setting.values if facts]
         if any(values != known[0] for values in known):
             differing.append(setting)
         elif len(known) < len(sides):
-            unknown.append(setting)
+            # A side whose model was not quantised has no method of it; that is no lack of records.
+            is_of_stage = name.startswith(_FURTHER) and all(_LAST_STAGE in f for f in found)
+            (differing if is_of_stage else unknown).append(setting)
         else:
             same += 1
     return Differences(tuple(differing), same, tuple(unknown))
@@ -98,10 +105,7 @@ def _of_side(side: Side) -> dict[str, list[Fact]]:
 def _of_run(run: Run, work: Work) -> Iterator[tuple[str, Fact]]:
     """Yield all that is known of a run, by name."""
     score, details = run.score, run.made.get("details")
-    model = run.link("model")
-    yield from _file("model", model)
-    yield from _file("checkpoint", _checkpoint(model, work))
-    yield from _plain("model", run.link("model", "settings"))
+    yield from _of_model(run.link("model"), work)
     used = dict(run.made.get("settings") or run.link("dumps", "settings"))
     in_force = {own: chain.field(details, object, key) for own, key in _IN_FORCE.items()}
     used |= {own: value for own, value in in_force.items() if value is not None}
@@ -131,16 +135,29 @@ def _made_by_what(run: Run, work: Work) -> Iterator[tuple[str, Fact]]:
         yield from _plain("package", chain.field(made, dict, "versions") or {})
 
 
-def _checkpoint(model: Json, work: Work) -> Json:
-    """Return what a record has of the checkpoint that a model goes back to."""
-    made_of = chain.field(model, dict, "made_of", 0) or {}
-    if chain.field(model, str, "stage") == "export":
-        return made_of
-    digests = {chain.field(one, str, "sha256") for one in (model, made_of)} - {None}
+def _of_model(model: Json, work: Work) -> Iterator[tuple[str, Fact]]:
+    """Yield what is known of a model, back to its checkpoint."""
+    yield from _file("model", model)
+    stage = chain.field(model, str, "stage")
+    if stage:
+        yield _LAST_STAGE, Fact(stage, stage)
+    if stage in _FURTHER:
+        settings = chain.field(model, dict, "settings") or {}
+        yield from _plain(stage, {k: v for k, v in settings.items() if k not in _JUDGED})
+    exported = {"settings": model.get("settings"), "inputs": model.get("made_of")}
+    if stage != "export":
+        exported = _exported(model, work)
+    yield from _file("checkpoint", chain.field(exported, dict, "inputs", 0) or {})
+    yield from _plain("export", chain.field(exported, dict, "settings") or {})
+
+
+def _exported(model: Json, work: Work) -> Json:
+    """Return the record of the export that a model goes back to, empty where there is none."""
+    digest = chain.field(model, str, "made_of", 0, "sha256")
     for _, made in work.stages:
-        outputs = {chain.field(made, str, "outputs", 0, "sha256")}
-        if made["stage"] == "export" and outputs & digests:
-            return chain.field(made, dict, "inputs", 0) or {}
+        output = chain.field(made, str, "outputs", 0, "sha256")
+        if made["stage"] == "export" and digest and output == digest:
+            return made
     return {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -142,7 +143,7 @@ def _accuracy(found: Accuracy, one: Comparison) -> Iterator[tuple[str, ...]]:
         *(sizes[1], one.other.letter, images, *_padded(tops), f"{first.points:+.2f}"),
         *(f"{low:+.2f} to {high:+.2f}", str(first.won), str(first.lost)),
         _percent(matched.same, matched.images),
-        MISSING if matched.sqnr_db is None else f"{matched.sqnr_db:.1f}",
+        _decibels(matched.sqnr_db),
     )
 
 
@@ -171,13 +172,13 @@ def _speeds(comparisons: Sequence[Comparison]) -> Section:
     headings = ("batch", "", "images/s", "ratio", "end to end", "ratio", "p50 ms", "p90 ms")
     rows: list[tuple[str, ...]] = []
     notes: list[str] = []
+    hints: dict[tuple[str, str], list[str]] = {}
     for one in comparisons:
         for found in one.speeds:
             rows += [row for row in _speed(found, one) if row not in rows]
             if found.doubts:
                 where = _batch(found.pair.other.batch_size)
-                why = "; ".join(found.doubts)
-                notes.append(f"{one.other.letter}, batch {where}: the ratio is a hint only: {why}")
+                hints.setdefault((one.other.letter, "; ".join(found.doubts)), []).append(where)
         if not one.speeds:
             without = _without(one, "speed")
             notes.append(f"{one.other.letter} beside {one.base.letter}: no speed of {without}")
@@ -185,12 +186,16 @@ def _speeds(comparisons: Sequence[Comparison]) -> Section:
         "images/s: of one chip in the model alone; p50, p90: bounds of a call's latency, where "
         "there are calls enough"
     )
+    said = [
+        f"{letter}, batch {', '.join(sizes)}: the ratio is a hint only: {why}"
+        for (letter, why), sizes in hints.items()
+    ]
     order = sorted(rows, key=lambda row: (int(row[0]) if row[0].isdigit() else 0, row[1]))
     return Section(
         "speed",
         (*headings, "memory MiB", "verdict"),
         tuple(order),
-        notes=((meaning,) if rows else ()) + tuple(notes),
+        notes=(*([meaning] if rows else []), *said, *notes),
     )
 
 
@@ -279,6 +284,12 @@ def _batch(size: int | None) -> str:
 
 def _ratio(value: Fraction | None) -> str:
     return MISSING if value is None else f"{float(value):.3f}x"
+
+
+def _decibels(value: float | None) -> str:
+    if value is None:
+        return MISSING
+    return "identical" if value == math.inf else f"{value:.1f}"
 
 
 def _milliseconds(run: Run, percentile: str) -> str:
