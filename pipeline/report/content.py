@@ -43,6 +43,7 @@ class Run:
     """One run over the images; what was not done is None or empty."""
 
     name: Text
+    on_card: bool | None  # None where no record tells
     batch_size: int | None
     images: int | None
     classes: int | None

@@ -39,7 +39,7 @@ def gather(work: work_dir.Work, options: Options) -> tuple[Report, list[Picture]
     sources = Sources(work)
     soc = _soc(sources, options)
     runs = work.runs
-    facts = tuple(_run(work.folder, run, _name(run, runs), soc) for run in runs)
+    facts = tuple(_run(sources, run, _name(sources, run), soc) for run in runs)
     _check_published(sources, runs, options)
     absent: dict[str, Text] = {}
     per_class = _per_class(work, sources, facts, absent)
@@ -66,7 +66,7 @@ def gather(work: work_dir.Work, options: Options) -> tuple[Report, list[Picture]
         remarks=tuple(words.quoted(doubt) for doubt in work.doubts),
         runs=facts,
         meaning=_meaning(sources, runs),
-        on_card=True if soc else False if any(fact.engine for fact in facts) else None,
+        on_card=_any_on_card(facts),
         stages=stages,
         busy=tuple(busy),
         latencies=tuple(latencies),
@@ -99,10 +99,17 @@ def _check_published(sources: Sources, runs: Sequence[work_dir.Run], options: Op
             )
 
 
-def _name(run: work_dir.Run, runs: Sequence[work_dir.Run]) -> Text:
+def _any_on_card(facts: Sequence[Run]) -> bool | None:
+    found = {fact.on_card for fact in facts}
+    return True if True in found else None if None in found else False
+
+
+def _name(sources: Sources, run: work_dir.Run) -> Text:
     """Return what tells a run from the others: its batch size, else the name of its file."""
-    size = run.batch_size
+    size, runs = run.batch_size, sources.work.runs
     if size is not None and [one.batch_size for one in runs].count(size) == 1:
+        if sources.soc and sources.is_on_card(run) is False:
+            return words.say("runs.batch_on_processor", size=size)
         return words.say("runs.batch", size=size)
     file = run.score.file if run.score else run.speed.file if run.speed else None
     name = words.plain(file.name if file else "")
@@ -111,14 +118,17 @@ def _name(run: work_dir.Run, runs: Sequence[work_dir.Run]) -> Text:
     return words.joined([words.say("runs.batch", size=size), name], ", ", "\uff0c")
 
 
-def _run(folder: Path, run: work_dir.Run, name: Text, soc: str | None) -> Run:
-    score, speed = run.score, run.speed
-    made = run.made
+def _run(sources: Sources, run: work_dir.Run, name: Text, soc: str | None) -> Run:
+    score, speed, made = run.score, run.speed, run.made
+    folder, on_card = sources.work.folder, sources.is_on_card(run)
+    if on_card is None and soc:
+        on_card = True  # as the user says
     chips = speed.chips if speed else None
-    if speed and soc and not made:
+    if soc and on_card and chips is not None:
         chips = npu_smi.chips_per_card(soc)
     return Run(
         name=name,
+        on_card=on_card,
         batch_size=run.batch_size,
         images=score.found.images if score else None,
         classes=score.found.classes if score else None,

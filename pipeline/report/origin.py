@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from models_vovnet.published import WEIGHTS_MD5
 from pipeline import chain, identity, work_dir
@@ -76,6 +77,11 @@ class Sources:
             if made and made["stage"] == "sample":
                 return made
         return None
+
+    def is_on_card(self, run: work_dir.Run) -> bool | None:
+        """Say whether a run was of a converted model, on a card; None where no record tells."""
+        model = chain.field(run.link("model"), str, "path")
+        return None if model is None else Path(model).suffix == ".om"
 
     @property
     def soc(self) -> str | None:

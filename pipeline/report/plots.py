@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from pipeline import published
+from pipeline import percentiles, published
 from pipeline.report import svg
 from pipeline.report.content import Latency, Matrix, Report, Run, Stage
 
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_LATENCIES = 6  # runs that are drawn; the table has all
+_LEAST_CALLS = percentiles.least_calls(percentiles.PERCENTILES["p50"])  # fewer have no shape
 WIDTH = 7.6  # inches; the page makes it as wide as there is room
 _HALF = 4.7  # of a plot that has another beside it
 _MIB = 1 << 20
+_MATRIX_COLOUR = (0.16, 0.42, 0.78)
 _LONGEST_NAME = 24  # characters of a class in the matrix
 _BAR = 0.42  # inches that a bar takes, its gap included
 
@@ -29,7 +31,8 @@ def all_of(report: Report) -> dict[str, Markup]:
     found = {}
     timed = [run for run in report.runs if run.chip_images_per_s and run.batch_size]
     if timed:
-        on_card = any((run.chips or 1) > 1 for run in timed)
+        on_card = bool(report.on_card)
+        timed = [run for run in timed if run.on_card] or timed
         found["speed"] = svg.drawn("speed", functools.partial(_speed, timed, on_card))
     if report.stages:
         titles = [stage.title for stage in report.stages]
@@ -40,7 +43,8 @@ def all_of(report: Report) -> dict[str, Markup]:
         found["memory"] = svg.drawn("memory", functools.partial(_memory, with_memory), titles)
     for number, latency in enumerate(report.latencies[:MOST_LATENCIES], 1):
         name = f"latency-{number}"
-        found[name] = svg.drawn(name, functools.partial(_latency, latency))
+        if latency.calls >= _LEAST_CALLS:
+            found[name] = svg.drawn(name, functools.partial(_latency, latency))
     if report.per_class and report.per_class.matrix:
         draw = functools.partial(_matrix, report.per_class.matrix)
         found["matrix"] = svg.drawn("matrix", draw)
@@ -141,7 +145,7 @@ def _logarithmic(axes: Any, sizes: Sequence[Any]) -> None:
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.xaxis.set_minor_locator(NullLocator())
     low, high = axes.get_ylim()
-    axes.set_ylim(10 ** _below(low), high * 1.3)
+    axes.set_ylim(10 ** _below(low), high * 1.6)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(which="minor", length=0)
@@ -199,6 +203,8 @@ def _memory(stages: Sequence[Stage]) -> Figure:
 
 
 def _latency(latency: Latency) -> Figure:
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _axes(2.7, 0.7, width=_HALF)
     widths = [high - low for low, high in itertools.pairwise(latency.edges_ms)]
     axes.bar(
@@ -211,6 +217,8 @@ def _latency(latency: Latency) -> Figure:
         axes.axvline(value, color=svg.SECOND, linestyle=(0, (4, 3)), linewidth=1.3)
         height = top * (0.96 - 0.09 * (number % 2))
         axes.annotate(name, (value, height), (4, -8), textcoords="offset points", fontsize=10)
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.set_xlabel("milliseconds")
     axes.set_ylabel("calls")
     axes.grid(axis="y")
@@ -227,10 +235,11 @@ def _matrix(matrix: Matrix) -> Figure:
     width = WIDTH if size > WIDTH / 2 else margin + size + 0.25
     figure, axes = _axes(margin + size + 0.1, margin, bottom=margin, top=0.1, width=width)
     shares = np.array(matrix.percent)
-    # The ink's colour cannot be a variable in a picture: what is mixed in is how much of it.
+    # A variable of the page cannot stand in a picture. How much of one colour is laid over the page
+    # serves light and dark; a single image of many is to be seen as well.
     pixels = np.zeros((*shares.shape, 4))
-    pixels[..., :3] = (0.16, 0.42, 0.78)
-    pixels[..., 3] = shares / 100
+    pixels[..., :3] = _MATRIX_COLOUR
+    pixels[..., 3] = np.where(shares > 0, 0.15 + 0.85 * shares / 100, 0)
     axes.imshow(pixels, interpolation="none", aspect="auto")
     axes.set_yticks(range(count), names, fontsize=8)
     axes.set_xticks(range(count + 1), [*names, "others"], rotation=90, fontsize=8)

@@ -26,7 +26,9 @@ def of(sources: Sources, runs: Sequence[work_dir.Run], facts: Sequence[Run]) -> 
             versions[one_line(str(name))] = one_line(str(version))
     folders = list(dict.fromkeys(made["folder"] for made in stages if made["command"]))
     return Ran(
-        facts=(*_models(sources, runs), *_machines(sources, runs), *_settings(facts)),
+        facts=tuple(
+            dict.fromkeys([*_models(sources, runs), *_machines(sources, runs), *_settings(facts)])
+        ),
         versions=dict(sorted(versions.items())),
         folder=one_line(folders[0]) if len(folders) == 1 else "",
         commands=tuple(_commands(stages, several=len(folders) > 1)),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import chain, published, quotable, scoring, work_dir
 from pipeline.ascend import rules, table
-from pipeline.errors import one_line
+from pipeline.errors import PipelineError, one_line
 from pipeline.record import Json
 from pipeline.report import words
 from pipeline.report.content import BAD, GOOD, NEUTRAL, WARNING, Run, Verdict
@@ -57,32 +58,30 @@ def accuracy(ground: Ground) -> Verdict:
         low=f"{top1.low_percent:.2f}",
         high=f"{top1.high_percent:.2f}",
     )
-    verdict = _worst([one.verdict for one, _ in rulings])
+    verdict = _worst([ruling.verdict for ruling, _, _ in rulings])
     word = {rules.PASS: "pass", rules.FAIL: "fail", rules.SKIPPED: "not_compared"}[verdict]
-    lines = _once([line for _, lines in rulings for line in lines])
+    lines = _once([line for _, line, _ in rulings if line] + [why for _, _, why in rulings if why])
     figure = f"{top1.percent:.2f} %"
     return _verdict("accuracy", _STATES[verdict], word, figure, caption, lines)
 
 
 def _accuracy_ruling(
     ground: Ground, run: work_dir.Run, fact: Run
-) -> tuple[rules.Ruling, list[Text]]:
+) -> tuple[rules.Ruling, Text | None, Text | None]:
+    """Return the ruling, what was compared, and why that is not the published accuracy."""
     assert run.score is not None
     found = table.read_accuracy(run.score.file, str(fact.name))
     whys = list(_not_as_published(ground, run))
     batch = run.batch_size or 0
-    if not whys:
-        ruling = rules.accuracy(batch, found, rules.SOURCE, "")
-        return ruling, [words.joined([fact.name, words.quoted(ruling.numbers)], ": ", "\uff1a")]
-    reference = None
-    if ground.soc and run.score.file.name != REFERENCE:
+    reference = None if whys else rules.SOURCE
+    if whys and fact.on_card and run.score.file.name != REFERENCE:
         rows = [table.Row(batch, run.score.file, found, None, None, 1, 1)]
-        reference, _ = table.reference(rows, None, ground.work.folder / REFERENCE)
+        with contextlib.suppress(PipelineError, OSError):  # a file that holds no score
+            reference, _ = table.reference(rows, None, ground.work.folder / REFERENCE)
     ruling = rules.accuracy(batch, found, reference, "")
-    lines = [words.say("verdict.no_published", why=words.joined(whys))]
-    if reference is not None:
-        lines.insert(0, words.joined([fact.name, words.quoted(ruling.numbers)], ": ", "\uff1a"))
-    return ruling, lines
+    compared = words.joined([fact.name, words.quoted(ruling.numbers)], ": ", "\uff1a")
+    why = words.say("verdict.no_published", why=words.joined(whys)) if whys else None
+    return ruling, compared if reference else None, why
 
 
 def _not_as_published(ground: Ground, run: work_dir.Run) -> Iterator[Text]:
@@ -110,7 +109,7 @@ def _other_checkpoint(checkpoint: Checkpoint | None) -> Text:
 
 def speed(ground: Ground) -> Verdict:
     """Apply the ModelZoo's rules where the runs were on a card."""
-    timed = [fact for fact in ground.facts if fact.card_images_per_s is not None]
+    timed = _timed(ground)
     if not timed:
         why = words.say("verdict.not_timed")
         return _verdict("speed", NEUTRAL, "none", "", words.say("verdict.rate"), [why])
@@ -118,12 +117,12 @@ def speed(ground: Ground) -> Verdict:
     figure = rate(best.card_images_per_s)
     key = "verdict.rate_of_card" if (best.chips or 1) > 1 else "verdict.rate_of"
     caption = words.say(key, run=best.name, chips=best.chips)
-    if ground.soc is None:
-        known = any(fact.engine for fact in timed)
+    if ground.soc is None or not best.on_card:
+        known = best.on_card is not None
         why = words.say("verdict.no_card" if known else "verdict.unknown_device")
         word = "no_card" if known else "unknown"
         return _verdict("speed", NEUTRAL, word, figure, caption, [why])
-    rates = {fact.batch_size or 0: fact.card_images_per_s or 0.0 for fact in timed if fact.chips}
+    rates = {fact.batch_size or 0: fact.card_images_per_s or 0.0 for fact in timed}
     rulings = rules.speed(ground.soc, rates)
     lines = [
         words.joined(
@@ -138,9 +137,18 @@ def speed(ground: Ground) -> Verdict:
     return _verdict("speed", _STATES[verdict], word, figure, caption, lines)
 
 
+def _timed(ground: Ground) -> list[Run]:
+    """Return the runs with a speed; of a card's folder not that of the processor.
+
+    That one is there to compare the accuracy with.
+    """
+    timed = [fact for fact in ground.facts if fact.card_images_per_s is not None]
+    return [fact for fact in timed if fact.on_card] or timed
+
+
 def figures(ground: Ground) -> Verdict:
     """Say whether the speeds may be quoted, and what to change where they may not."""
-    timed = [fact for fact in ground.facts if fact.card_images_per_s is not None]
+    timed = _timed(ground)
     caption = words.say("verdict.quotable_runs")
     if not timed:
         why = words.say("verdict.not_timed")
