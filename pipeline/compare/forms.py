@@ -13,10 +13,11 @@ from pipeline import atomic
 from pipeline.compare import speed
 from pipeline.compare.accuracy import Accuracy, Flip, Matched
 from pipeline.compare.gate import Comparison, Limits, Ruling
+from pipeline.compare.section import Section
 from pipeline.compare.settings import Setting
 from pipeline.compare.sides import Side
 from pipeline.compare.speed import Speeds
-from pipeline.compare.tables import Compared, Section
+from pipeline.compare.tables import Compared
 from pipeline.errors import one_line
 from pipeline.record import Json
 

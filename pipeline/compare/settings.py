@@ -16,13 +16,22 @@ _DIGITS = 12  # of a digest; enough for people to tell two apart
 # Of a run's settings: what pairs the runs, what says where its files go, and what stands in its
 # details as it was in force.
 _PASSED_OVER = {"mode", "model_type", "batch_size", "device", "devices"}
+_NAMES = {"images": "reads pictures"}  # that a model with a decoder before it does
 _IN_FORCE = {"engine": "engine", "precision": "effective_precision", "threads": "threads"}
 _DETAILS = ("engine_version", "requests", "soc_version")
 _MACHINE = ("processor", "architecture", "usable_cores", "system")
 _RECORDED = ("sample", "export", "atc", chain.QUANTIZE, chain.PREPROCESS)
 _LAST_STAGE = "model made by"
 _FURTHER = ("atc", chain.QUANTIZE)  # what may be done to a model after its export
-_JUDGED = {"judged", "judge_pictures", "max_drop_points", "engine", "threads"}
+_ITS_OWN = {
+    "words",
+    "batch_size",
+    "judged",
+    "judge_pictures",
+    "max_drop_points",
+    "engine",
+    "threads",
+}
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,8 @@ def _of_run(run: Run, work: Work) -> Iterator[tuple[str, Fact]]:
     for key in _DETAILS:
         if (value := chain.field(details, object, key)) is not None:
             used[key] = value
-    yield from _plain("", {k: v for k, v in used.items() if k not in _PASSED_OVER})
+    used = {_NAMES.get(k, k): v for k, v in used.items() if k not in _PASSED_OVER}
+    yield from _plain("", used)
     yield from _plain("preprocessing", run.link("folders", 0, "settings"))
     if score:
         yield from _plain("", {"images": score.found.images, "classes": score.found.classes})
@@ -143,7 +153,7 @@ def _of_model(model: Json, work: Work) -> Iterator[tuple[str, Fact]]:
         yield _LAST_STAGE, Fact(stage, stage)
     if stage in _FURTHER:
         settings = chain.field(model, dict, "settings") or {}
-        yield from _plain(stage, {k: v for k, v in settings.items() if k not in _JUDGED})
+        yield from _plain(stage, {k: v for k, v in settings.items() if k not in _ITS_OWN})
     exported = {"settings": model.get("settings"), "inputs": model.get("made_of")}
     if stage != "export":
         exported = _exported(model, work)
@@ -171,7 +181,7 @@ def _file(name: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, Fact]]:
 def _plain(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Fact]]:
     for key, value in values.items():
         words = f"{prefix} {key}".strip().replace("_", " ")
-        yield words, Fact(chain.plain(value), chain.shown(value))
+        yield words, Fact(chain.plain(value), "none" if value in (None, "") else chain.shown(value))
 
 
 def _key(fact: Fact) -> str:

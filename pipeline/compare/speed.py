@@ -75,8 +75,14 @@ def latency_ms(run: Run, percentile: str) -> float | None:
 
 
 def peak_memory_bytes(run: Run) -> int | None:
-    """Return the most memory that the run's own process had in use; None where nothing tells."""
-    return chain.field(run.made, int, "peak_memory_bytes", "process")
+    """Return the most memory that a process of the run had in use; None where nothing tells.
+
+    A card's tool is a child of the process that keeps the record.
+    """
+    found = (
+        chain.field(run.made, int, "peak_memory_bytes", k) for k in ("process", "largest_child")
+    )
+    return max((size for size in found if size is not None), default=None)
 
 
 def _ratio(base: float, other: float) -> Fraction | None:
