@@ -36,19 +36,20 @@ def main(argv: list[str], *, last: bool = False) -> int:
         "--max-drop",
         type=_from_0_to_100,
         metavar="POINTS",
-        help="fail where Top1 falls by more than this, in points of percent",
+        help="fail where Top1 falls by more points of percent than this (default: never)",
     )
     parser.add_argument(
         "--max-slowdown",
         type=_from_0_to_100,
         metavar="PERCENT",
-        help="fail where the Interface rate falls by more than this at a batch size",
+        help="fail where the Interface rate falls by more percent than this at a batch size "
+        "(default: never)",
     )
     parser.add_argument(
         "--batch-size",
         type=door.whole_number(1, 9999),
         metavar="B",
-        help="of work folders, only the runs of this batch size",
+        help="of work folders, only the runs of B images at a time (default: all)",
     )
     parser.add_argument(
         "--flips",
@@ -62,7 +63,8 @@ def main(argv: list[str], *, last: bool = False) -> int:
         type=_report,
         action="append",
         metavar="FILE",
-        help="write all of it as FILE.json, or what is shown as FILE.md; may be given for both",
+        help="write all of it as FILE.json, or what is shown as FILE.md; may be given for both "
+        "(default: neither)",
     )
 
     def call(args: argparse.Namespace) -> door.Verdict:

@@ -35,12 +35,12 @@ def build_parser() -> door.Parser:
         ("--checkpoint", "FILE", "the source: a VoVNet checkpoint (.pth)"),
         ("--model", "FILE", "the converted model (.onnx): fp32 or int8, tensors or pixels"),
         ("--bins", "FOLDER", "the prepared .bin files of another pipeline"),
-        ("--info", "FILE", "their list, instead of --bins"),
+        ("--info", "FILE", "the info file that lists them, instead of --bins"),
         ("--dumps", "FOLDER", "the results of another run"),
         ("--labels", "FILE", "label file of the images"),
     )
     for name, what, text in files:
-        parser.add_argument(name, type=door.path, metavar=what, help=text)
+        parser.add_argument(name, type=door.path, metavar=what, help=f"{text} (default: none)")
     parser.add_argument(
         "--limit",
         type=door.whole_number(1),
@@ -69,7 +69,9 @@ def build_parser() -> door.Parser:
         metavar="P",
         help=f"precision to compare: {', '.join(engines.PRECISIONS)}; an int8 model is int8",
     )
-    parser.add_argument("--out", type=door.path, metavar="FILE", help="write a report, as JSON")
+    parser.add_argument(
+        "--out", type=door.path, metavar="FILE", help="write a report, as JSON (default: none)"
+    )
     return parser
 
 

@@ -28,19 +28,19 @@ def main(argv: list[str], *, last: bool = False) -> int:
         type=door.path,
         nargs="?",
         metavar="WORK_DIR",
-        help="the folder of the run; that of run_all.sh unless given",
+        help="the folder of the run (default: that of run_all.sh)",
     )
     parser.add_argument(
         "--out",
         type=door.path,
         metavar="FILE.html",
-        help="the page to write; report.html in the work folder unless given",
+        help="the page to write (default: report.html in the work folder)",
     )
     parser.add_argument(
         "--images",
         type=door.path,
         metavar="FOLDER",
-        help="where the images are, for the gallery; where the records say, unless given",
+        help="where the images are, for the gallery (default: where the records say)",
     )
     parser.add_argument(
         "--gallery",
@@ -57,7 +57,7 @@ def main(argv: list[str], *, last: bool = False) -> int:
     parser.add_argument(
         "--soc-version",
         metavar="NAME",
-        help="the card's chip, as in Ascend310P3, where no record tells",
+        help="the card's chip, as in Ascend310P3 (default: what the records say)",
     )
 
     def call(args: argparse.Namespace) -> door.Verdict:

@@ -96,7 +96,9 @@ run_step() { # WORD ...: run a stage's command, and stop where it fails
 
 is_current() { # OUTPUT SCRIPT [ARGUMENT ...]
     local code=0
-    "${in_package[@]}" current "$@" || code=$?
+    local why=()
+    [[ $told != verbose ]] || why=(--verbose)
+    "${in_package[@]}" current "${why[@]}" "$@" || code=$?
     ((code <= 1)) || exit "$code" # it was ended by a signal, or could not start
     return "$code"
 }

@@ -42,19 +42,37 @@ def sample(argv: list[str]) -> int:
     return door.enter(parser, call, argv, last=__name__ == "__main__")
 
 
+CURRENT = """Say by the exit code whether OUTPUT is what running this command again would make.
+
+0: it is complete, and nothing that it rests on has changed; 1: it is to be made anew. With
+--verbose the reason is told.
+
+example:
+  python3 -m pipeline current vovnet39.onnx vovnet39_pth2onnx.py vovnet39.pth vovnet39.onnx"""
+
+
 def current(argv: list[str]) -> int:
     """Exit 0 where OUTPUT is complete and running the command would make it again as it is."""
+    usage = "usage: python3 -m pipeline current [--verbose] OUTPUT SCRIPT [ARGUMENT ...]"
+    if argv[:1] in (["-h"], ["--help"]):
+        sys.stdout.write(f"{usage}\n\n{CURRENT}\n")
+        return door.EXIT_GOOD
+    verbose = argv[:1] in (["-v"], ["--verbose"])
+    argv = argv[verbose:]
+    if len(argv) < 2:
+        door.complain(usage)
+        return door.EXIT_USAGE
     from pipeline import lock, record
 
-    if len(argv) < 2:
-        door.complain("usage: python3 -m pipeline current OUTPUT SCRIPT [ARGUMENT ...]")
-        return door.EXIT_USAGE
     output, script, *arguments = argv
     command = [str(Path(script).absolute()), *arguments]
     try:
-        if record.is_current(Path(output), command):
+        reason = record.why_not_current(Path(output), command)
+        if not reason:
             lock.clear_away(Path(output))
             return door.EXIT_GOOD
+        if verbose:
+            door.complain(f"  {output} is made anew: {reason}")
     except Exception as error:
         # A record is a file like any other; whatever is wrong with it, its stage can run.
         reason = f"{type(error).__name__}: {str(error)[:200]}"

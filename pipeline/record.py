@@ -140,8 +140,9 @@ def _keeping(run: Run) -> Iterator[Run]:
 def _tell(content: Json) -> None:
     """Tell, where details are asked for, what a complete record says."""
     for entry in content["inputs"]:
+        kind = "SHA-256" if "sha256" in entry else "SHA-256 of the listing"
         said = entry.get("sha256") or entry.get("listing_sha256")
-        progress.detail(f"input: {entry['path']}, SHA-256 {said}")
+        progress.detail(f"input: {entry['path']}, {kind} {said}")
     progress.details("versions", content["versions"] | {"code": content["code_sha256"][:12]})
     progress.details("counts", content["counts"])
     progress.details("seconds", content["timings_s"])
@@ -216,32 +217,49 @@ def of_run(output: Path, command: Sequence[str]) -> Json | None:
         made = load(output)
     except PipelineError:
         return None
-    if made is None or made["status"] != "complete" or not made.get("good"):
-        return None
-    same = (
-        made["command"] == list(command)
-        and made["folder"] == str(Path.cwd())
-        and made["code_sha256"] == identity.code_digest()
-    )
-    return made if same else None
+    return None if made is None or _is_not_of(made, command) else made
 
 
-def is_current(output: Path, command: Sequence[str]) -> bool:
-    """Say whether running `command` again would make `output` once more, just as it is.
+def _is_not_of(made: Json, command: Sequence[str]) -> str:
+    """Return why a record is not that of a good run of just this command; nothing where it is."""
+    if made["status"] != "complete" or not made.get("good"):
+        return "its run did not end well"
+    if made["command"] != list(command):
+        return "its command was another one"
+    if made["folder"] != str(Path.cwd()):
+        return "its run was in another folder"
+    if made["code_sha256"] != identity.code_digest():
+        return "the project's code is another one"
+    return ""
 
-    True only where the record is complete and the command, the folder, every input and output,
+
+def why_not_current(output: Path, command: Sequence[str]) -> str:
+    """Return why running `command` again might make another `output`; nothing where it would not.
+
+    It would not where the record is complete and the command, the folder, every input and output,
     the project's code and the packages are what they were.
     """
     try:
-        made = of_run(output, command)
-        return (
-            made is not None
-            and made["versions"] == identity.versions(list(made["versions"]))
-            and all(map(identity.is_unchanged, made["inputs"] + made["outputs"]))
-        )
-    except (KeyError, TypeError, ValueError, OSError):
+        made = load(output)
+        if made is None:
+            return "it has no record"
+        if reason := _is_not_of(made, command):
+            return reason
+        now = identity.versions(list(made["versions"]))
+        if others := [name for name in now if made["versions"][name] != now[name]]:
+            return f"other versions of {', '.join(others)}"
+        for entry in made["inputs"] + made["outputs"]:
+            if not identity.is_unchanged(entry):
+                return f"{entry['path']} is not what it was"
+    except (PipelineError, KeyError, TypeError, ValueError, OSError):
         # A record that lacks something, or a file that cannot be read: the stage itself will say.
-        return False
+        return "its record cannot be checked"
+    return ""
+
+
+def is_current(output: Path, command: Sequence[str]) -> bool:
+    """Say whether running `command` again would make `output` once more, just as it is."""
+    return not why_not_current(output, command)
 
 
 @contextmanager

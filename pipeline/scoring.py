@@ -223,7 +223,7 @@ def _tallies(dumps: Dumps, labels: Mapping[str, int], labels_file: Path) -> Iter
 
     count = len(dumps.images)
     workers = min(machine.usable_cores(), count // dumps.share)
-    progress.detail(f"{count} images by {max(1, workers)} processes, {dumps.share} or more each")
+    progress.detail(f"processes: {max(1, workers)}; each is worth {dumps.share} images or more")
     if workers < 2 or not shares.can_fork():
         return work(0, count)
     per_worker = -(-count // workers)

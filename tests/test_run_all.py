@@ -509,6 +509,11 @@ def test_verbose_is_passed_on_and_changes_no_output(project: Project) -> None:
     done = project.run("--force", "-v")
     assert all(call[-1] == "--verbose" for call in project.calls())
     assert "  export took " in done.stderr
+    (project.work / "vovnet39.onnx").write_bytes(b"another")
+    said = project.run("-v", "--only", "export").stderr
+    assert "  vovnet39.onnx is made anew: vovnet39.onnx is not what it was\n" in said
+    project.run()
+    project.calls()
     # Neither word counts as another command.
     for option in ("--verbose", "--quiet"):
         project.run(option)
