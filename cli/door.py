@@ -236,6 +236,7 @@ def _enter(
             return asked_to_end.code
         if isinstance(error, BrokenPipeError) and streams.a_reader_left():
             raise
+        progress.detail(f"failed after {time.monotonic() - started:.2f} s")
         if verbose:
             traceback.print_exc()
         complain(f"{parser.prog}: error: {failures.sentence(error)}")

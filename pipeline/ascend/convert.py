@@ -46,7 +46,7 @@ def convert(words: Sequence[str], force: bool = False) -> str:
         details={"atc": identity, "chain": {"doubts": [model.doubt] if model.doubt else []}},
     )
     with record.keeping(run), _keeping_the_old(job.om):
-        ended = tools.run([str(atc), *words[1:]], job.log)
+        ended = tools.run([str(atc), *words[1:]], job.log, aside=True)
         hint = f"{_ANEW} {job.log}, CANN's own are in ~/ascend/log"
         if ended.code:
             raise tools.failed("atc", ended, hint)

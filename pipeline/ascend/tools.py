@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import identity
+from pipeline import identity, progress
 from pipeline.ascend import remedies
 from pipeline.errors import PipelineError
 
@@ -21,6 +21,7 @@ _TAIL = 1 << 20  # bytes of a tool's text that are searched for a known error
 _CHUNK = 1 << 16
 _PATIENCE_S = 10
 _PROBE_S = 60
+_TOLD = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "ASCEND_OPP_PATH")
 _ASKS_FOR_AIS_BENCH = """
 import importlib.util, sys
 for name in ("ais_bench", "aclruntime"):
@@ -123,12 +124,18 @@ def _ais_bench_in(python: str, env: Mapping[str, str]) -> str:
     return answer.text.strip() if answer is not None and answer.code == 0 else ""
 
 
-def run(words: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> Ended:
+def run(
+    words: Sequence[str], log: Path, env: Mapping[str, str] | None = None, *, aside: bool = False
+) -> Ended:
     """Run a tool in the current folder; its text goes to stdout and to `log` as it comes.
 
-    It keeps the work folder's lock open, so that no second run begins while an orphan still works.
+    With `aside`, where it tells what it does and no results, it goes to stderr instead. The tool
+    keeps the work folder's lock open, so that no second run begins while an orphan still works.
     """
     env = environment() if env is None else env
+    progress.detail(f"runs {words[0]} in {Path.cwd()}; its text is kept in {log}")
+    progress.details("its environment", {name: env.get(name, "unset") for name in _TOLD})
+    stream = sys.stderr if aside else sys.stdout
     try:
         # Not closing what is inherited passes the lock on; Python's own files do not pass.
         process = subprocess.Popen(
@@ -152,8 +159,8 @@ def run(words: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -
                 kept.write(chunk)
                 tail += chunk
                 del tail[:-_TAIL]
-                sys.stdout.buffer.write(chunk)
-                sys.stdout.flush()
+                stream.buffer.write(chunk)
+                stream.flush()
         code = process.wait()
     except BaseException:
         _end(process)
