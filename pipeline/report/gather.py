@@ -165,7 +165,9 @@ def _top(score: work_dir.Score) -> tuple[Top, ...]:
     images = score.found.images
     percentages = score.found.percentages
     shares = chain.field(score.made, list, "details", "top") or []
-    exact = len(shares) == len(percentages) and all(isinstance(one, float) for one in shares)
+    exact = len(shares) == len(percentages) and all(
+        isinstance(one, float) and 0 <= one <= 1 for one in shares
+    )
     found = []
     for places, percent in enumerate(percentages, 1):
         share = shares[places - 1] if exact else percent / 100

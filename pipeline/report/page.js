@@ -104,7 +104,6 @@
       larger.replaceChildren(...copies);
       const button = one("button", larger);
       button.replaceWith(...button.childNodes);
-      one("h3", larger).id = "larger-name";
     }
     cards.forEach((card, number) => {
       const image = one("img", card);
@@ -135,10 +134,8 @@
     if (!box) return;
     const button = document.createElement("button");
     button.type = "button";
-    const say = (english, other) => {
-      button.innerHTML = `<span lang="en">${english}</span><span lang="zh-CN">${other}</span>`;
-    };
-    say("Copy", "复制");
+    const say = (name) => button.replaceChildren(one(`#${name}`).content.cloneNode(true));
+    say("copy");
     button.addEventListener("click", async () => {
       const text = one("pre", box).textContent.trim() + "\n";
       try {
@@ -147,8 +144,8 @@
         getSelection().selectAllChildren(one("pre", box));
         document.execCommand("copy");
       }
-      say("Copied", "已复制");
-      setTimeout(() => say("Copy", "复制"), 2000);
+      say("copied");
+      setTimeout(() => say("copy"), 2000);
     });
     box.append(button);
   }
