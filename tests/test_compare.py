@@ -21,7 +21,7 @@ from markdown_it import MarkdownIt
 from numpy.typing import NDArray
 
 from pipeline import identity, record, scoring
-from pipeline.formats import dump, perf
+from pipeline.formats import dump, perf, result
 from pipeline.imagenet import labels as label_files
 from tests.conftest import PROJECT
 
@@ -307,7 +307,7 @@ def test_a_drop_up_to_the_limit_is_good(limit: str, code: int, tmp_path: Path) -
     done = run(tmp_path / "a", tmp_path / "b", "--max-drop", limit)
     assert done.returncode == code, done.stdout
     last = done.stdout.splitlines()[-1]
-    said = "falls by 2.50 points (95 % -8.94 to +4.18, Top5 +0.00, on 40 images)"
+    said = "falls by 2.5 points (95 % -8.94 to +4.18, Top5 +0.00, on 40 images)"
     word = "FAILED" if code else "OK"
     assert last.startswith(f"{word}: Top1 of B at batch 1 {said}, {float(limit):g} allowed; ")
 
@@ -321,7 +321,7 @@ def test_a_slowdown_up_to_the_limit_is_good(limit: str, code: int, tmp_path: Pat
     done = run(tmp_path / "a", tmp_path / "b", "--max-slowdown", limit)
     assert done.returncode == code, done.stdout
     last = done.stdout.splitlines()[-1]
-    assert "the Interface rate of B at batch 1 falls by 10.00 %" in last
+    assert "the Interface rate of B at batch 1 falls by 10 %" in last
 
 
 def test_the_worst_of_all_batch_sizes_and_sides_is_said(tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ def test_the_worst_of_all_batch_sizes_and_sides_is_said(tmp_path: Path) -> None:
     done = run(*folders, "--max-slowdown", "20")
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1].startswith(
-        "FAILED: the Interface rate of B at batch 16 falls by 40.00 %, 20 allowed; "
+        "FAILED: the Interface rate of B at batch 16 falls by 40 %, 20 allowed; "
         "1 more beyond a limit; "
     )
     rulings = compared(*folders, "--max-slowdown", "20", code=1)["gate"]["rulings"]
@@ -373,16 +373,27 @@ def test_a_limit_that_cannot_be_judged_fails_and_says_why(tmp_path: Path) -> Non
 
 def test_images_that_one_side_lacks_are_left_out_and_counted(tmp_path: Path) -> None:
     scores, labels = some_scores()
-    order = [*range(5, 20), *range(21, 40)]
     make(tmp_path / "a", scores, labels)
-    other = np.concatenate([scores[order], scores[:2]])
-    images = [*(names()[n] for n in order), "extra_1", "extra_2"]
+    order = [*range(5, 20), *range(21, 40)]
+    worse = nudged(scores, [30], (labels[30] + 1) % CLASSES)
+    # One of them comes between others, by its name.
+    images = [*(names()[n] for n in order), f"{names()[9]}_more", "extra"]
+    other = np.concatenate([worse[order], scores[:2]])
     make(tmp_path / "b", other, [*(labels[n] for n in order), *labels[:2]], images=images)
     found = compared(tmp_path / "a", tmp_path / "b")["comparisons"][0]["accuracy"][0]["matched"]
-    assert (found["images"], found["left_out"]) == (34, [6, 2])
-    assert (found["same_answers"], found["sqnr_db"]) == (34, "inf")
+    assert (found["images"], found["left_out"], found["same_answers"]) == (34, [6, 2], 33)
+    signal, noise = (np.square(s[order].astype(float)).sum() for s in (scores, worse - scores))
+    assert found["sqnr_db"] == pytest.approx(10 * math.log10(signal / noise), rel=1e-6)
     right = sum(int(scores[n].argmax()) == labels[n] for n in order)
-    assert found["top"][0]["fractions"] == [right / 34] * 2
+    now = right - (int(scores[30].argmax()) == labels[30])
+    assert found["top"][0]["fractions"] == [right / 34, now / 34]
+    (flip,) = found["flips"]
+    assert flip["image"] == names()[30]
+    shares = [
+        np.exp(s[30].astype(float)) / np.exp(s[30].astype(float)).sum() for s in (scores, worse)
+    ]
+    probabilities = flip["base_probability"], flip["other_probability"]
+    assert probabilities == pytest.approx([share.max() for share in shares])
     notes = rows_of(run(tmp_path / "a", tmp_path / "b"), "changes of accuracy")[3:]
     assert notes == [
         "B beside A: 6 images are left out, A alone has them",
@@ -404,6 +415,12 @@ def test_other_labels_are_said_and_each_side_is_held_against_its_own(tmp_path: P
     assert [one["name"] for one in found["settings"]["differing"]] == ["labels"]
     done = run(tmp_path / "a", tmp_path / "b")
     assert f"B beside A: {IMAGES} images have other labels" in done.stdout
+    make(tmp_path / "c", np.roll(scores, 1, axis=1), [(label + 1) % CLASSES for label in labels])
+    right = int((scores.argmax(1) == labels).sum())
+    done = run(tmp_path / "a", tmp_path / "c", "--max-drop", "0")
+    assert done.returncode == 0  # right and wrong are the same images
+    kinds = f"0 right -> wrong, 0 wrong -> right, {IMAGES - right} wrong -> other, {right} right ->"
+    assert f"batch 1: {IMAGES} of {IMAGES} ({kinds} right)" in done.stdout
 
 
 def test_dumps_that_are_gone_leave_the_scores_alone_to_be_judged(works: tuple[Path, Path]) -> None:
@@ -419,6 +436,44 @@ def test_dumps_that_are_gone_leave_the_scores_alone_to_be_judged(works: tuple[Pa
         done = run(*works, "--max-drop", str(max(0, limit)))
         assert done.returncode == (code if limit >= 0 else 0)
         assert "(by the scores alone)" in done.stdout.splitlines()[-1]
+
+
+def keep_score(work: Path, images: int, hits: int, labels: str = DIGEST) -> Path:
+    """Leave of a work folder a score and its record, as one keeps them to compare with later."""
+    work.mkdir()
+    place = work / "result_bs16.json"
+    place.write_text(result.to_text(images, 1000, [hits / images] * 5))
+    made = {
+        "schema": record.SCHEMA,
+        "stage": "vision_metric_ImageNet",
+        "status": "complete",
+        "inputs": [{"path": "dumps"}, {"path": "val_label.txt", "sha256": labels}],
+        "outputs": [identity.fingerprint(place)],
+        "details": {"top": [round(hits / images, 6)]},
+    }
+    record.path_of(place).write_text(json.dumps(made))
+    return work
+
+
+def test_scores_alone_are_judged_to_the_image(tmp_path: Path) -> None:
+    a, b = (keep_score(tmp_path / name, 50_000, n) for name, n in (("a", 38_000), ("b", 37_997)))
+    for limit, code in (("0.006", 0), ("0.0059", 1)):  # 0.01 by the two digits of the result files
+        done = run(a, b, "--max-drop", limit)
+        assert done.returncode == code, done.stdout
+        assert "falls by 0.006 points (by the scores alone)" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("images", "labels"), [(49_999, DIGEST), (50_000, "17" * 32)])
+def test_scores_alone_of_other_images_or_labels_are_not_judged(
+    images: int, labels: str, tmp_path: Path
+) -> None:
+    a = keep_score(tmp_path / "a", 50_000, 38_000)
+    b = keep_score(tmp_path / "b", images, 40_000, labels)
+    done = run(a, b, "--max-drop", "5")
+    assert done.returncode == 1
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("FAILED: Top1 of B at batch 16 cannot be judged: ")
+    assert "the scores are of other images or labels" in last
 
 
 def test_the_guides_own_files_without_records_are_compared_as_far_as_they_go(

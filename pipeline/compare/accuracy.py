@@ -22,7 +22,9 @@ from pipeline.formats import result
 from pipeline.work_dir import Score
 
 LOST, WON, MOVED = "right -> wrong", "wrong -> right", "wrong -> other"
-KINDS = (LOST, WON, MOVED)
+BOTH = "right -> right"  # where the labels differ as well
+KINDS = (LOST, WON, MOVED, BOTH)
+_KIND = {(True, False): LOST, (False, True): WON, (False, False): MOVED, (True, True): BOTH}
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class Reader:
         base, other = pair.base.score, pair.other.score
         assert base is not None
         assert other is not None
+        progress.detail(f"{other.file} beside {base.file}: {other.dumps} beside {base.dumps}")
         for score in (base, other):
             if not (score.dumps and score.labels):
                 return Accuracy(pair, base, other, None, _lacking(score))
@@ -177,7 +180,7 @@ def _flips(
         flips.append(
             Flip(
                 image=base.images[first],
-                kind=LOST if was and not now else WON if now and not was else MOVED,
+                kind=_KIND[was, now],
                 label=int(base.labels[first]),
                 base_answer=int(base.best[first, 0]),
                 base_share=float(base.shares[first, 0]),

@@ -1,7 +1,8 @@
 """Is it still good enough? What was compared, held against the limits that the user gave.
 
-Top1 is held against --max-drop: the change on the images in common, and where there are no dumps
-to match, that of the scores alone if they are of as many images. The Interface rate is held against
+Top1 is held against --max-drop at each batch size that both were scored at: the change on the
+images in common, and where there are no dumps to match, that of the scores alone if they are of as
+many images. The Interface rate is held against
 --max-slowdown at each batch size of the base. A limit that cannot be judged fails. A speed that may
 not be quoted, or is of another machine, is judged, and the ruling says so.
 """
@@ -113,7 +114,7 @@ def _slowdowns(one: Comparison, most: float) -> Iterator[Ruling]:
         limit = Fraction(repr(most))
         hint = f" (a hint only: {'; '.join(found.doubts)})" if found.doubts else ""
         change = "falls by" if slower > 0 else "rises by"
-        text = f"the Interface rate of {name}{where} {change} {abs(float(slower)):.2f} %"
+        text = f"the Interface rate of {name}{where} {change} {abs(float(slower)):.4g} %"
         text += f", {most:g} allowed{hint}"
         yield Ruling(option, slower <= limit, text, float(slower - limit))
     missing = [run.batch_size for run in one.base.runs if run.speed]
@@ -144,4 +145,4 @@ def _where(batch_sizes: tuple[int | None, int | None]) -> str:
 def _fell(points: float) -> str:
     if not points:
         return "is the same"
-    return f"falls by {points:.2f} points" if points > 0 else f"rises by {-points:.2f} points"
+    return f"falls by {points:.4g} points" if points > 0 else f"rises by {-points:.4g} points"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline import class_names
-from pipeline.compare.accuracy import KINDS, Accuracy, Change, Flip, Matched
+from pipeline.compare.accuracy import BOTH, KINDS, Accuracy, Change, Flip, Matched
 from pipeline.compare.gate import Comparison
 from pipeline.compare.section import MISSING, Section, batch, names, without
 from pipeline.formats import result
@@ -113,17 +113,21 @@ def flips(one: Comparison, classes: Mapping[int, str], most: int) -> Iterator[Se
         sizes = ", ".join(batch(found.pair.batch_sizes[1]) for found in same)
         rows = [_flip(flip, classes) for flip in _chosen(matched, most)]
         left = len(matched.flips) - len(rows)
+        meaning = f"of {base}, of {other}: the probability that it gives its answer"
+        notes = [meaning] if rows else []
+        notes += [f"{left} more, in --out FILE.json"] if left else []
         yield Section(
             f"answers of {other} that are not {base}'s, batch {sizes}: {_count(matched)}",
             ("flip", *words[:3], f"of {base}", words[3], f"of {other}"),
             tuple(rows),
             words,
-            (f"{left} more, in --out FILE.json",) if left else (),
+            tuple(notes),
         )
 
 
 def _count(matched: Matched) -> str:
-    kinds = ", ".join(f"{matched.count(kind)} {kind}" for kind in KINDS)
+    counts = {kind: matched.count(kind) for kind in KINDS}
+    kinds = ", ".join(f"{n} {kind}" for kind, n in counts.items() if n or kind != BOTH)
     return f"{len(matched.flips)} of {matched.images} ({kinds})" if matched.flips else "none"
 
 
