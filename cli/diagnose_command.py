@@ -58,19 +58,18 @@ def build_parser() -> door.Parser:
     parser.add_argument(
         "--engine",
         type=door.choice(engines.AUTO, *engines.names()),
-        default="onnxruntime",
         metavar="ENGINE",
-        help=f"engine to compare: {engines.AUTO}, {', '.join(engines.names())}",
+        help=f"compare this engine with ONNX Runtime: {engines.AUTO}, {', '.join(engines.names())}"
+        " (default: none, or auto with --precision)",
     )
     parser.add_argument(
         "--precision",
         type=door.choice(*engines.PRECISIONS),
-        default=engines.PRECISIONS[0],
-        metavar="P",
-        help=f"precision to compare: {', '.join(engines.PRECISIONS)}; an int8 model is int8",
+        metavar="NAME",
+        help=f"and in this precision: {', '.join(engines.PRECISIONS)} (default: the model's own)",
     )
     parser.add_argument(
-        "--out", type=door.path, metavar="FILE", help="write a report, as JSON (default: none)"
+        "--out", type=door.path, metavar="FILE", help="write a report, as JSON (default: nowhere)"
     )
     return parser
 

@@ -20,6 +20,9 @@ from pipeline.diagnose.source import Point, Weights
 _SAME = 1e-4  # of the greatest weight of a channel
 _STEP_OF_INT8 = 1 / 127  # greatest error of a weight that was quantised with its channel's scale
 _POOLING: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2]}
+_BITS_OF_BF16 = 2.0**-8
+_AGAIN = "export the checkpoint anew with vovnet39_pth2onnx.py"
+_POOL_ADVICE = "export it with MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)"
 _SHOWN = 3
 
 
@@ -71,7 +74,7 @@ def _shape(suspect: Suspect) -> Cause | None:
     if suspect.layer.kind == POOL:
         return Cause(
             f"the pooling rounds its output size down ({sizes}): ceil_mode is not set",
-            "export it with MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)",
+            _POOL_ADVICE,
         )
     return Cause(
         f"its output is {sizes}: stride, padding or kernel is another",
@@ -82,6 +85,8 @@ def _shape(suspect: Suspect) -> Cause | None:
 def _pooling(suspect: Suspect) -> Cause | None:
     if suspect.layer.kind != POOL:
         return None
+    if suspect.layer.operator != "MaxPool":
+        return Cause(f"the pooling is {suspect.layer.operator}, not MaxPool", _POOL_ADVICE)
     settings = suspect.layer.settings
     odd = {
         name: settings.get(name)
@@ -91,7 +96,7 @@ def _pooling(suspect: Suspect) -> Cause | None:
     words = ", ".join(f"{name} {value}" for name, value in odd.items())
     return Cause(
         f"the pooling is another{f' ({words})' if words else ''}",
-        "export it with MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)",
+        _POOL_ADVICE,
     )
 
 
@@ -179,7 +184,7 @@ def _bias_alone(
             f"its bias is another in {count} of {len(away)} channels, by {away.max():.3g} at most"
             f" (channel {int(away.argmax())})"
         )
-    return Cause(what, "export the checkpoint anew with vovnet39_pth2onnx.py")
+    return Cause(what, _AGAIN)
 
 
 def _statistics(
@@ -189,11 +194,43 @@ def _statistics(
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = gain / source.gain
+    span = f"{np.nanmin(ratio):.3g} to {np.nanmax(ratio):.3g} times as much"
+    changed = np.flatnonzero(np.abs(ratio - 1) > 1e-3)
+    if len(changed) * 2 < len(ratio):
+        some = ", ".join(map(str, changed[:_SHOWN])) + (", ..." if len(changed) > _SHOWN else "")
+        return Cause(
+            f"{len(changed)} of {len(ratio)} output channels ({some}) are scaled by"
+            f" {np.min(ratio[changed]):.3g} to {np.max(ratio[changed]):.3g}",
+            _AGAIN,
+        )
     return Cause(
-        "its batch norm has other statistics than the checkpoint's (it scales the channels by"
-        f" {np.nanmin(ratio):.3g} to {np.nanmax(ratio):.3g} times as much), as after a pass in"
-        " training mode",
+        f"its batch norm has other statistics than the checkpoint's (channels come {span}), as after"
+        " a pass in training mode",
         "call model.eval() before anything is run, load the checkpoint again, and export",
+    )
+
+
+def _rounded(suspect: Suspect) -> Cause | None:
+    """Say whether the weights are the checkpoint's in fewer bits."""
+    folded, source, stored = suspect.layer.folded(), suspect.point.weights, suspect.layer.weight
+    if folded is None or source is None or stored is None or stored.dtype.kind != "f":
+        return None
+    if folded[0].shape != source.weight.shape:
+        return None
+    wanted = _rows(source.weight) * source.gain[:, None]
+    if np.abs(_rows(folded[0]) - wanted).max() > _BITS_OF_BF16 * np.abs(wanted).max():
+        return None
+    single = stored.astype(np.float32)
+    # Small numbers of bf16 are numbers of float16 as well.
+    if not (np.ascontiguousarray(single).view(np.uint32) & 0xFFFF).any():
+        name = "bf16"
+    elif np.array_equal(single, single.astype(np.float16).astype(np.float32)):
+        name = "float16"
+    else:
+        return None
+    return Cause(
+        f"its weights are the checkpoint's rounded to {name}",
+        f"that is what {name} costs: where it is too much, export and convert in fp32",
     )
 
 
@@ -212,7 +249,7 @@ def _weights(suspect: Suspect) -> Cause | None:
     return Cause(
         f"{values:,} of {away.size:,} weights are others, in {len(channels)} of {len(away)} output"
         f" channels ({where}), by {away.max():.3g} at most",
-        "was it exported from this checkpoint? export it anew with vovnet39_pth2onnx.py",
+        f"was it exported from this checkpoint? {_AGAIN}",
     )
 
 
@@ -221,6 +258,7 @@ _CAUSES: Sequence[Callable[[Suspect], Cause | None]] = (
     _shape,
     _relu,
     _norm,
+    _rounded,
     _weights,
     _pooling,
 )

@@ -116,15 +116,5 @@ RECOMPRESSED: dict[str, Decoder] = {
     for quality in (95, 90, 85, 80, 75, 70, 60, 50, 40, 30, 20, 10)
     for name, number in _SUBSAMPLINGS.items()
 }
-# What they do is in the picture's size: a JPEG decoder that scales.
-SCALING = frozenset(name for name in DECODERS if "scales" in name or "reduced" in name)
-# Those that differ from the usual one only for some kinds of files.
-PARTIAL = (
-    "the rotation that EXIF asks for",
-    "OpenCV",
-    "OpenCV, EXIF passed over",
-    "transparent parts on white",
-    "transparent parts on black",
-    "grey",
-    "a JPEG decoder with fast DCT and plain chroma",
-)
+# They change the colours of every picture.
+COLOURS = ("grey", "YCbCr", "HSV")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SAME, EXPLAINED, DIFFERS, SKIPPED = "same", "explained", "differs", "not examined"
+_MOST_ADVICE = 3
 SCHEMA = "vovnet39-diagnosis/1"
 # Of the numbers in the report.
 UNITS = {
@@ -78,12 +79,15 @@ class Diagnosis:
             what = ", ".join(seen) or "nothing"
             return f"nothing parts ({self.looked_at}): {what} the same{rest}"
         first, *others = self.parted
-        later: dict[str, None] = {}  # one cause may show in several steps
+        # One cause may show in several steps, each with something to do about it.
+        same = [step.advice for step in self.parted if step.said == first.said]
+        advice = "; ".join(dict.fromkeys(filter(None, same[:_MOST_ADVICE])))
+        later: dict[str, None] = {}
         for step in others:
             if step.said != first.said:
                 later[f"{step.name}: {step.said}"] = None
         more = f"; and later, {'; '.join(later)}" if later else ""
-        return f"{first.said}: {first.advice}{more}"
+        return f"{first.said}: {advice}{more}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the report."""

@@ -23,6 +23,7 @@ _KINDS = {
     "Gemm": HEAD,
     "MatMul": HEAD,
     "MaxPool": POOL,
+    "AveragePool": POOL,
     "Add": ADD,
     "GlobalAveragePool": MEAN,
     "ReduceMean": MEAN,
@@ -53,6 +54,7 @@ class Layer:
     """One layer; `value` is the name of the tensor behind it, `settings` the node's attributes."""
 
     kind: str
+    operator: str
     node: str
     value: str
     relu: bool
@@ -133,7 +135,9 @@ class Graph:
         elif kind == ADD and any(self._value(name) is not None for name in node.input):
             return None  # a bias of its own node, or arithmetic of shapes
         value, relu, norm = self._behind(node.output[0])
-        return Layer(kind, node.name, value, relu, weight, bias, norm, _attributes(node))
+        return Layer(
+            kind, str(node.op_type), node.name, value, relu, weight, bias, norm, _attributes(node)
+        )
 
     def _behind(self, name: str) -> tuple[str, bool, Norm | None]:
         """Follow what is done to a tensor element by element; return its last name, and what."""

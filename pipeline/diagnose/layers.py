@@ -44,12 +44,13 @@ def examine(
     pixels: NDArray[np.uint8],
     logits: Difference,
     *,
-    verbose: bool = False,
+    training: bool,
+    verbose: bool,
 ) -> Step:
     """Compare every layer of the model with the checkpoint's network, on the same pictures.
 
     `trace` is what the network computed, `pixels` the same pictures for the model, and `logits` is
-    how far apart the answers are.
+    how far apart the answers are. `training` says that answers depend on the batch.
     """
     within = network.limit_of(model, None)
     size = sum(path.stat().st_size for path in model.file.files)
@@ -74,7 +75,8 @@ def examine(
     if logits.relative <= FP32 and all(p.away.sqnr_db > 60 for p in pairs):
         detail = f"{len(pairs)} layers, smallest tolerance that passes {smallest:.1e}"
         return Step(LAYERS, SAME, str(logits), detail, figures=figures)
-    return _parted(pairs, first, graph, source, smallest, figures)
+    trains = training or graph.trains
+    return _parted(pairs, first, trains, source, smallest, figures)
 
 
 def _whole(logits: Difference, good: bool, why: str) -> Step:
@@ -190,13 +192,13 @@ def _quantised(
 def _parted(
     pairs: Sequence[Pair],
     first: Pair,
-    graph: Graph,
+    training: bool,
     source: Source,
     smallest: float,
     figures: dict[str, Any],
 ) -> Step:
     cause = causes.of(
-        Suspect(first.point, first.layer, first.expected, first.found, graph.trains)
+        Suspect(first.point, first.layer, first.expected, first.found, training)
     ) or _head(first, source)
     others = [p for p in pairs if causes.same_weights(p.point, p.layer, False) is False]
     convs = [p for p in pairs if p.point.kind == CONV]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline import progress
 from pipeline.diagnose import files, owners, samples, stored, values
-from pipeline.diagnose.decoders import PARTIAL, USUAL_DECODER
+from pipeline.diagnose.decoders import DECODERS, USUAL_DECODER
 from pipeline.diagnose.files import Bins
 from pipeline.diagnose.fit import Fit
 from pipeline.diagnose.samples import Sample
@@ -192,7 +192,7 @@ def _strangers(
 def _decoders(odd: Sequence[Sample], found: Found, limit: float) -> dict[str, str | None]:
     """Return for each odd image a decoder that explains it; the same for as many as possible."""
     does: dict[str, set[str]] = {}
-    for decoder in PARTIAL:
+    for decoder in DECODERS:
         if decoder in (USUAL_DECODER, found.recipe.decoder):
             continue
         recipe = found.recipe.with_(decoder=decoder)

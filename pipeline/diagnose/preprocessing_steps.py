@@ -14,6 +14,7 @@ from pipeline.diagnose.findings import DIFFERS, EXPLAINED, SAME, Step, skipped
 from pipeline.diagnose.preprocessing import Explanation
 from pipeline.diagnose.recipes import EXCHANGED, USUAL_FILTER, USUAL_SIZE, Recipe
 from pipeline.diagnose.search import Found
+from pipeline.diagnose.stored import Form
 from pipeline.diagnose.values import Named
 from pipeline.imagenet import CROP, MEAN, RESIZE, STD
 
@@ -99,7 +100,7 @@ def _unexplained(found: Explanation) -> list[Step]:
 def _explained(found: Explanation, best: Found, named: Named) -> Iterator[Step]:
     """Yield the steps by the recipe; every one that differs has the whole of it to say."""
     recipe, usual = best.recipe, Recipe(side=best.recipe.side)
-    is_pixels = found.expected.dtype == np.uint8
+    is_pixels = found.form is not None and found.form.dtype == np.uint8
     differing = dict(_differences(found, best, named, is_pixels))
     reach = _reach(found, best)
     whole = f"the .bin files were made with {_list(list(differing.values()))} ({reach})"
@@ -188,6 +189,10 @@ def _bytes(found: Explanation, whole: str = "") -> Iterator[Step]:
     if form is None:
         return
     exchanged = found.found is not None and found.found.recipe.turn == EXCHANGED
+    kinds = (stored.standard(), stored.standard(np.dtype("|u1")))
+    if form != wanted and form in kinds and wanted in kinds and not exchanged:
+        yield from _other_kind(form, wanted, whole)
+        return
     if (form.layout, form.channels) == (wanted.layout, 3) and not exchanged:
         yield Step("layout", SAME, "", f"{form}")
     else:
@@ -208,6 +213,15 @@ def _bytes(found: Explanation, whole: str = "") -> Iterator[Step]:
         said = f"the .bin files begin with a NumPy header of {form.skip} bytes"
         how = "write with ndarray.tofile instead of numpy.save"
     yield Step("dtype", EXPLAINED, str(form), said, _both(said, whole), how)
+
+
+def _other_kind(form: Form, wanted: Form, whole: str) -> Iterator[Step]:
+    """Yield the steps where tensors were prepared for a model of pixels, or the reverse."""
+    said = f"the .bin files are {form} and the model takes {wanted}"
+    option = "--dtype uint8" if wanted.dtype == np.uint8 else "--dtype float32"
+    advice = f"prepare them with vovnet_torch_preprocess.py {option}, or give the other model"
+    for name in NAMES[6:]:
+        yield Step(name, EXPLAINED, str(form), said, _both(said, whole), advice)
 
 
 def _both(said: str, whole: str) -> str:

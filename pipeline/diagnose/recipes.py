@@ -52,6 +52,10 @@ class Size:
             return self.length, other[1]
         return (other[0], self.length) if height == base else (self.length, other[1])
 
+    def roundings(self) -> tuple[Size, Size]:
+        """Return the rules of the same short side that round the long one down, and nearest."""
+        return replace(self, kind="short"), replace(self, kind="rounded")
+
     def rounded(self) -> Size:
         """Return the rule of a short side whose long one is rounded to the nearest."""
         return replace(self, kind="rounded")

@@ -30,8 +30,8 @@ class Given:
     labels: Path | None = None
     limit: int = LIMIT
     arch: str = "vovnet39"
-    engine: str = "onnxruntime"
-    precision: str = "fp32"
+    engine: str | None = None
+    precision: str | None = None
     out: Path | None = None
     verbose: bool = False
 

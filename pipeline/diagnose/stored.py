@@ -112,7 +112,8 @@ def _roughness(planes: NDArray[np.float64]) -> float:
         return math.inf
     if np.count_nonzero((magnitude < _LEAST) & (magnitude > 0)) * 20 > planes.size:
         return math.inf
-    spread = float(planes.std(axis=(1, 2)).mean())
+    # Of all values, and so the same for all layouts of one dtype.
+    spread = float(planes.std())
     if not spread:
         return math.inf
     across = np.abs(np.diff(planes, axis=2)).mean()

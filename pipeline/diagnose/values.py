@@ -31,6 +31,7 @@ SCALES: dict[str, float] = {
 }
 _ONE: Triple = (1.0, 1.0, 1.0)
 _ZERO: Triple = (0.0, 0.0, 0.0)
+_LEVEL: Triple = (1 / 255, 1 / 255, 1 / 255)
 
 
 def _of_255(values: Sequence[float]) -> Triple:
@@ -55,8 +56,15 @@ PAIRS: dict[str, tuple[Triple, Triple]] = {
         _of_255((123.68, 116.28, 103.53)),
         _of_255((58.40, 57.12, 57.38)),
     ),
-    "Caffe's mean (123.68, 116.779, 103.939), no std": (_of_255((123.68, 116.779, 103.939)), _ONE),
-    "Caffe's mean (123, 117, 104), no std": (_of_255((123, 117, 104)), _ONE),
+    "Caffe's mean (123.68, 116.779, 103.939) off pixels of 0 to 255, no std": (
+        _of_255((123.68, 116.779, 103.939)),
+        _LEVEL,
+    ),
+    "Caffe's mean (123, 117, 104) off pixels of 0 to 255, no std": (
+        _of_255((123, 117, 104)),
+        _LEVEL,
+    ),
+    "the mean off pixels of 0 to 255, no std": (MEAN, _LEVEL),
     "CLIP's mean and std": (
         (0.48145466, 0.4578275, 0.40821073),
         (0.26862954, 0.26130258, 0.27577711),

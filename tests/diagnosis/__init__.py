@@ -1,0 +1,1 @@
+"""Faults for the diagnosis to find, planted by the libraries' own calls."""
