@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.metrics import confusion_matrix, top_k_accuracy_score
+from sklearn.metrics import confusion_matrix, top_k_accuracy_score  # type: ignore[import-untyped]
 
 from models_vovnet.published import WEIGHTS_MD5
 from pipeline import record, scoring
