@@ -44,7 +44,6 @@ if wait.exists() and wait.read_text() == Path(sys.argv[0]).name:
         sys.exit(130)
 with open(Path(__file__).with_name("calls.txt"), "a") as calls:
     calls.write(json.dumps([Path(sys.argv[0]).name, *sys.argv[1:]]) + "\\n")
-sys.argv = [word for word in sys.argv if word not in ("--quiet", "--verbose")]
 fail = Path(__file__).with_name("fail")
 if fail.exists() and fail.read_text() == Path(sys.argv[0]).name:
     sys.exit("the stage's own message") if fail.stat().st_mode & 0o100 else sys.exit(7)
@@ -85,14 +84,14 @@ keep(inputs, [dumps, figures], work, **how)
 record.copy(dumps, figures)
 """,
     "vision_metric_ImageNet.py": """
-dumps, labels, folder, name = sys.argv[1:]
+dumps, labels, folder, name = sys.argv[1:5]
 target = Path(folder, name)
 text = result.to_text(8, 1000, (0.75, 0.875, 1, 1, 1))
 interval = [0.4093, 0.9285]
 keep([dumps, labels], [target], lambda: target.write_text(text), top1_interval_95=interval)
 """,
     "perf_report.py": """
-print("speed of", *map(Path.exists, map(Path, sys.argv[1:])))
+print("speed of", *(Path(word).exists() for word in sys.argv[1:] if not word.startswith("--")))
 """,
 }
 SAMPLE = '''
