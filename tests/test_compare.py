@@ -312,16 +312,27 @@ def test_a_drop_up_to_the_limit_is_good(limit: str, code: int, tmp_path: Path) -
     assert last.startswith(f"{word}: Top1 of B at batch 1 {said}, {float(limit):g} allowed; ")
 
 
-@pytest.mark.parametrize(("limit", "code"), [("10", 0), ("9.9999", 1), ("10.0001", 0), ("0", 1)])
-def test_a_slowdown_up_to_the_limit_is_good(limit: str, code: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("rates", "falls", "limit", "code"),
+    [
+        # Decimal figures; the quotient of these two as binary ones lies beyond the limit.
+        ((10.3, 9.27), "10", "10", 0),
+        ((10.3, 9.27), "10", "9.9999", 1),
+        ((10.3, 9.27), "10", "0", 1),
+        ((1000, 997), "0.3", "0.3", 0),  # and this limit as a binary one below what is lost
+        ((1000, 997), "0.3", "0.29", 1),
+    ],
+)
+def test_a_slowdown_up_to_the_limit_is_good(
+    rates: tuple[float, float], falls: str, limit: str, code: int, tmp_path: Path
+) -> None:
     scores, labels = some_scores()
-    # 90 % in decimal figures; as binary ones their quotient lies on the wrong side.
-    make(tmp_path / "a", scores, labels, rate=15.19)
-    make(tmp_path / "b", scores, labels, rate=13.671)
+    for name, rate in zip("ab", rates, strict=True):
+        make(tmp_path / name, scores, labels, rate=rate)
     done = run(tmp_path / "a", tmp_path / "b", "--max-slowdown", limit)
     assert done.returncode == code, done.stdout
     last = done.stdout.splitlines()[-1]
-    assert "the Interface rate of B at batch 1 falls by 10 %" in last
+    assert f"the Interface rate of B at batch 1 falls by {falls} %, {limit} allowed" in last
 
 
 def test_the_worst_of_all_batch_sizes_and_sides_is_said(tmp_path: Path) -> None:
@@ -333,9 +344,10 @@ def test_the_worst_of_all_batch_sizes_and_sides_is_said(tmp_path: Path) -> None:
     done = run(*folders, "--max-slowdown", "20")
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1].startswith(
-        "FAILED: the Interface rate of B at batch 16 falls by 40 %, 20 allowed; "
-        "1 more beyond a limit; "
+        "FAILED: the Interface rate of B at batch 16 falls by 40 %, 20 allowed; 1 more failed; "
     )
+    done = run(*folders, "--max-slowdown", "20", "--max-drop", "0")
+    assert "Top1" not in done.stdout.splitlines()[-1]  # the limit that holds is no reason
     rulings = compared(*folders, "--max-slowdown", "20", code=1)["gate"]["rulings"]
     assert [one["good"] for one in rulings] == [True, False, False, True]
     assert compared(*folders, "--max-slowdown", "40")["good"] is True
@@ -361,10 +373,11 @@ def test_a_limit_that_cannot_be_judged_fails_and_says_why(tmp_path: Path) -> Non
     done = run(b, a, "--max-slowdown", "5")
     assert done.returncode == 1
     assert f"the speed of B cannot be judged: {b} has no speed" in done.stdout.splitlines()[-1]
-    (b / "result_bs1.json").unlink()
-    perf_file = a / "result" / perf.perf_name("vision", 1, 0)
-    done = run(a, perf_file, "--max-drop", "5")
-    assert done.returncode == 0  # the same run, named by its speed
+    d = make(tmp_path / "d", scores, labels)
+    (d / "result_bs1.json").unlink()
+    done = run(a, d, "--max-drop", "5")
+    assert done.returncode == 1
+    assert f"Top1 of B cannot be judged: {d} has no score" in done.stdout.splitlines()[-1]
     c = make(tmp_path / "c", scores, labels, images=[f"other_{n}" for n in range(IMAGES)])
     done = run(a, c, "--max-drop", "5")
     assert done.returncode == 1
@@ -524,7 +537,12 @@ def test_one_batch_size_of_folders_can_be_chosen(tmp_path: Path) -> None:
         make(tmp_path / name, scores, labels)
     make(tmp_path / "a", scores, labels, batch=16, device=1)
     folders = tmp_path / "a", tmp_path / "b"
-    assert run(*folders, "--max-slowdown", "1").returncode == 1  # B has no speed at batch 16
+    slower = make(tmp_path / "slower", scores, labels, rate=50)
+    done = run(folders[0], slower, "--max-slowdown", "1")
+    assert done.returncode == 1  # it has no speed at batch 16 either, which is worse
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("FAILED: the Interface rate of B at batch 16 cannot be judged: ")
+    assert "; 1 more failed; " in last
     done = run(*folders, "--max-slowdown", "1", "--batch-size", "1")
     assert done.returncode == 0, done.stdout
     done = run(*folders, "--batch-size", "16")

@@ -68,7 +68,7 @@ def say(rulings: Sequence[Ruling]) -> str:
             worst[ruling.option] = ruling
     said = "; ".join(ruling.text for ruling in worst.values())
     more = len(failed) - len(worst) if failed else 0
-    return f"{said}; {more} more beyond a limit" if more else said
+    return f"{said}; {more} more failed" if more else said
 
 
 def _severity(ruling: Ruling) -> float:
