@@ -260,6 +260,49 @@ def test_what_is_not_the_same_in_the_records_is_shown_and_nothing_else(tmp_path:
     assert lines[-1] == "not known of all: preprocessing crop"
 
 
+def test_a_quantised_model_is_followed_back_to_its_export_and_checkpoint(tmp_path: Path) -> None:
+    scores, labels = some_scores()
+    checkpoint = {"path": "net.pth", "sha256": "01" * 32}
+    fp32 = {"path": "net.onnx", "sha256": "02" * 32}
+    export = {"opset": 11}
+    first = fp32 | {"stage": "export", "settings": export, "made_of": [checkpoint]}
+    second = {
+        "path": "net8.onnx",
+        "sha256": "03" * 32,
+        "stage": "quantize",
+        "settings": {"method": "minmax", "judged": True},
+        "made_of": [fp32],
+    }
+    make(tmp_path / "a", scores, labels, chain={"model": first})
+    b = make(tmp_path / "b", scores, labels, chain={"model": second})
+    exported = {
+        "schema": record.SCHEMA,
+        "stage": "export",
+        "settings": export,
+        "inputs": [checkpoint],
+        "outputs": [fp32],
+    }
+    (b / "net.onnx.record.json").write_text(json.dumps(exported))
+    found = compared(tmp_path / "a", b)["settings"]
+    assert {one["name"]: one["texts"] for one in found["differing"]} == {
+        "model": ["net.onnx (020202020202)", "net8.onnx (030303030303)"],
+        "model made by": ["export", "quantize"],
+        "quantize method": ["-", "minmax"],
+    }
+    assert found["not_known_of_all"] == []
+
+
+def test_a_side_has_several_values_where_its_runs_do_not_agree(tmp_path: Path) -> None:
+    scores, labels = some_scores()
+    for name, threads in (("a", (2, 4)), ("b", (2, 2))):
+        for device, count in enumerate(threads):
+            batch = 1 + 15 * device
+            more = {"threads": count}
+            make(tmp_path / name, scores, labels, batch=batch, device=device, details=more)
+    found = compared(tmp_path / "a", tmp_path / "b")["settings"]["differing"]
+    assert [(one["name"], one["texts"]) for one in found] == [("threads", ["2 / 4", "2"])]
+
+
 def test_speeds_stand_by_batch_size_and_their_ratio_says_when_it_is_a_hint(tmp_path: Path) -> None:
     scores, labels = some_scores()
     smoke = {"verdict": "SMOKE", "reasons": ["too short"]}
@@ -346,6 +389,9 @@ def test_the_worst_of_all_batch_sizes_and_sides_is_said(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1].startswith(
         "FAILED: the Interface rate of B at batch 16 falls by 40 %, 20 allowed; 1 more failed; "
     )
+    for title in ("accuracy", "speed"):
+        beside = [line.split()[:2] for line in rows_of(done, title)[1:7]]
+        assert beside == [[batch, side] for batch in ("1", "16") for side in "ABC"]
     done = run(*folders, "--max-slowdown", "20", "--max-drop", "0")
     assert "Top1" not in done.stdout.splitlines()[-1]  # the limit that holds is no reason
     rulings = compared(*folders, "--max-slowdown", "20", code=1)["gate"]["rulings"]
@@ -529,6 +575,19 @@ def test_two_runs_of_one_batch_size_must_be_told_apart(tmp_path: Path) -> None:
     assert "has 2 scores of batch size 1: " in done.stderr
     assert done.stderr.count("\n") == 1
     assert run(work / "result_fp32_bs1.json", work / "result_bs1.json").returncode == 0
+
+
+def test_accuracy_is_compared_where_no_batch_size_is_in_both_and_speed_is_not(
+    tmp_path: Path,
+) -> None:
+    scores, labels = some_scores()
+    make(tmp_path / "a", scores, labels)
+    make(tmp_path / "b", scores, labels, batch=16, device=1)
+    done = run(tmp_path / "a", tmp_path / "b")
+    assert done.returncode == 0, done.stderr
+    assert "B beside A: scores of batch 16 and 1" in done.stdout
+    assert "B beside A: no speed of one batch size in both" in done.stdout
+    assert f"Top1 +0.00 points on {IMAGES} images" in done.stdout.splitlines()[-1]
 
 
 def test_one_batch_size_of_folders_can_be_chosen(tmp_path: Path) -> None:
