@@ -1,36 +1,24 @@
-"""The report's page in a browser: what can be clicked, in both languages, on any screen, on paper.
-
-Debian's `chromium`, or what VOVNET_CHROMIUM names, is driven by playwright.
-"""
+"""The report's page in a browser: what can be clicked, both languages, any screen, paper."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from sklearn.metrics import confusion_matrix  # type: ignore[import-untyped]
 
+from tests import browser as programs
 from tests import report_works
 from tests.report_works import CLASSES, Work
 
-CHROMIUM = os.environ.get("VOVNET_CHROMIUM") or shutil.which("chromium")
-# No sandbox, because root has none in a container; nothing that would ask the network.
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"),
-    *("--disable-component-update", "--no-first-run"),
-]
 CHINESE = re.compile("[\u4e00-\u9fff]")
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium on PATH (Debian: apt install chromium)"
-)
+pytestmark = pytest.mark.skipif(programs.PROGRAM is None, reason=programs.MISSING)
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +30,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with programs.running() as found:
         yield found
-        found.close()
 
 
 class Opened:
