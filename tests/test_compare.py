@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from html import unescape
 from pathlib import Path
@@ -739,9 +738,7 @@ def test_three_folders_stand_beside_the_first(tmp_path: Path) -> None:
     assert "answers of C that are not A's, batch 1: " in done.stdout
 
 
-def test_fifty_thousand_images_are_compared_without_reading_them_one_by_one(
-    tmp_path: Path,
-) -> None:
+def test_fifty_thousand_images_are_compared(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     scores = rng.normal(size=(50_000, 10)).astype(np.float32)
     labels = rng.integers(0, 10, 50_000).tolist()
@@ -756,9 +753,7 @@ def test_fifty_thousand_images_are_compared_without_reading_them_one_by_one(
             scoring.score_to_file(
                 Path("result/dumpOutput_device0"), Path("labels.txt"), Path("result.json"), 50_000
             )
-    started = time.process_time()
     found = compared(tmp_path / "a", tmp_path / "b")["comparisons"][0]["accuracy"][0]["matched"]
-    print(f"{time.process_time() - started:.1f} s")
     assert found["images"] == found["same_answers"] == 50_000
     assert found["sqnr_db"] == pytest.approx(40, abs=0.1)
 
