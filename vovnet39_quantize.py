@@ -71,9 +71,14 @@ def call(args: argparse.Namespace) -> door.Verdict:
     """Quantise, judge, write."""
     if args.no_judge:
         _refuse_judging(args)
-    from pipeline import precision, quantize
+    from pipeline import precision, progress, quantize
 
-    reduce = {"yes": True, "no": False}.get(args.reduce_range, quantize.needs_reduced_range())
+    needed = quantize.needs_reduced_range()
+    reduce = {"yes": True, "no": False}.get(args.reduce_range, needed)
+    progress.detail(
+        f"{7 if reduce else 8}-bit weights, for --reduce-range is {args.reduce_range}; this is "
+        f"{'an' if needed else 'no'} x86 processor without VNNI"
+    )
     gate = None
     if not args.no_judge:
         gate = precision.Gate(

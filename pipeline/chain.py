@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline import identity, record
+from pipeline import identity, progress, record
 from pipeline.errors import PipelineError
 from pipeline.record import Json
 
@@ -185,6 +185,7 @@ def facts(model: Standing, listed: Listing, held_out: Listing | None = None) -> 
     if held_out:
         doubts += [doubt for doubt in held_out.doubts if doubt not in doubts]
         links["held_out"] = held_out.info.facts()
+    progress.detail(f"what the inputs are made of: {say(doubts) or 'verified by their records'}")
     return {"verified": not doubts, "doubts": doubts, **links}
 
 

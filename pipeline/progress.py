@@ -64,8 +64,8 @@ def steps(*titles: str) -> Iterator[None]:
     On a terminal each is told as it begins, as in `[2/4] load the model`; elsewhere where nothing
     was told for ten seconds, so that short work is silent. With `-v` all are, and what they took.
     """
-    global _steps
-    before, _steps = _steps, _Steps(titles)
+    global _steps, _last_line_s
+    before, _steps, _last_line_s = _steps, _Steps(titles), time.monotonic()
     _steps.begin()
     try:
         yield

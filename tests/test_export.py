@@ -201,7 +201,7 @@ def test_the_same_weights_in_another_kind_of_file_give_the_same_bytes(
 
 
 def test_the_verdict_and_the_record_say_what_was_made(weights: Weights, tmp_path: Path) -> None:
-    done = stage(tmp_path, weights("vovnet39"), "v.onnx")
+    done = stage(tmp_path, weights("vovnet39"), "v.onnx", "--quiet")
     assert done.returncode == 0
     assert done.stderr == ""  # no warning of torch, ONNX Runtime or the exporter
     assert len(done.stdout.splitlines()) == 1

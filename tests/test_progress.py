@@ -276,5 +276,6 @@ assert door.enter(benchmark.build_parser(), benchmark.call, flags) == 0
     text = COLOUR.sub(b"", on_terminal(code, tmp_path)).decode()
     assert re.search(r"\[3/4\] benchmark ━.* 0/40 ", text)
     assert re.findall(r"\[\d/4\] [a-z ]+", text)[0] == "[1/4] look at the inputs"
-    for words in ("settings: mode dataset", "engine ", "versions: ", "seconds: total "):
+    said = ("settings: mode dataset", "engine ", "versions: ", "seconds: total ", "unverified (")
+    for words in said:
         assert words in text

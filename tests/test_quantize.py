@@ -64,7 +64,9 @@ def subset(given: Given, tmp_path: Path, start: int, stop: int) -> Path:
 def made(given: Given) -> tuple[Path, subprocess.CompletedProcess[str]]:
     target = given.folder / "int8.onnx"
     run = quantize_py(
-        given.folder, given.network, given.pictures.info, target, "--labels", given.pictures.labels
+        given.folder,
+        *(given.network, given.pictures.info, target),
+        *("--labels", given.pictures.labels, "--quiet"),
     )
     assert run.returncode == 0, run.stderr
     return target, run
@@ -153,7 +155,8 @@ def test_the_same_inputs_give_the_same_bytes(given: Given, tmp_path: Path) -> No
 @pytest.mark.parametrize("method", ["percentile", "entropy"])
 def test_the_other_methods_work_and_are_as_quiet(method: str, given: Given, tmp_path: Path) -> None:
     info = subset(given, tmp_path, 0, 40)
-    run = quantize_py(tmp_path, given.network, info, "x.onnx", "--no-judge", "--method", method)
+    how = ("--no-judge", "--method", method, "--quiet")
+    run = quantize_py(tmp_path, given.network, info, "x.onnx", *how)
     assert run.returncode == 0, run.stderr
     assert len(run.stdout.splitlines()) == 1
     assert run.stderr == ""
