@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,10 @@ def make(folder: Path, *, batches: tuple[int, ...] = (1, 4)) -> Work:
 
 
 def report(
-    *arguments: str | Path, code: int = 0, folder: Path = PROJECT
+    *arguments: str | Path,
+    code: int = 0,
+    folder: Path = PROJECT,
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run the report's command, and see that it ends with `code`."""
     done = subprocess.run(
@@ -102,7 +106,7 @@ def report(
         cwd=folder,
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        env=os.environ | {"PYTHONPATH": str(PROJECT)} | dict(env or {}),
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done

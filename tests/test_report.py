@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 from collections import Counter
@@ -19,7 +20,7 @@ import pytest
 from sklearn.metrics import confusion_matrix, top_k_accuracy_score  # type: ignore[import-untyped]
 
 from models_vovnet.published import WEIGHTS_MD5
-from pipeline import record, scoring
+from pipeline import lock, record, scoring
 from pipeline.formats import perf, result
 from tests import ascend_project, report_works
 from tests.report_works import CLASSES, HOSTILE, IMAGES, Work, report, verdict
@@ -436,19 +437,29 @@ def test_what_is_gone_is_said(work: Work, tmp_path: Path, gone: str, part: str, 
 
 
 def test_images_elsewhere_are_named_by_hand(work: Work, tmp_path: Path) -> None:
-    folder = copy(work, tmp_path)
-    (folder / "my images").rename(tmp_path / "moved")
-    done = report(folder, "--images", tmp_path / "moved")
-    wrong = np.count_nonzero(work.answers != work.labels)
-    assert f"{wrong} of {wrong} wrong images shown" in done.stdout
-    (tmp_path / "moved" / "val_000.png").rename(tmp_path / "moved" / "other.png")
-    broken = next(iter(sorted((tmp_path / "moved").glob("val_0*.png"))))
-    for path in (tmp_path / "moved").glob("val_*.png"):
-        path.write_bytes(b"no picture")
-    report(folder, "--images", tmp_path / "moved")
+    folder, moved = copy(work, tmp_path), tmp_path / "moved"
+    (folder / "my images").rename(moved)
+    done = report(folder, "--images", moved)
+    rows = np.flatnonzero(work.answers != work.labels)
+    assert f"{len(rows)} of {len(rows)} wrong images shown" in done.stdout
+    missing, broken = [work.names[row] for row in rows if work.names[row].startswith("val")][:2]
+    (moved / f"{missing}.png").unlink()
+    (moved / f"{broken}.png").write_bytes(b"no picture")
+    done = report(folder, "--images", moved)
+    assert f"{len(rows) - 2} of {len(rows)} wrong images shown" in done.stdout
     text = (folder / "report.html").read_text()
-    assert broken.name in text or "cannot be decoded" in text
-    assert "cannot be decoded: no picture of a known format" in text
+    assert f"no file of the name {missing} in the folder of images" in text
+    assert f"{broken}.png: cannot be decoded: no picture of a known format" in text
+
+
+def test_images_that_were_changed_since_are_doubted(work: Work, tmp_path: Path) -> None:
+    folder = copy(work, tmp_path)
+    report(folder)
+    assert report_works.data(folder)["remarks"] == []
+    (folder / "my images" / "val_000.png").touch()
+    report(folder)
+    (remark,) = report_works.data(folder)["remarks"]
+    assert remark["en"].startswith("The folder of the images, my images, was changed since")
 
 
 def test_so_many_wrong_images_are_shown_as_asked_for(work: Work, tmp_path: Path) -> None:
@@ -568,6 +579,15 @@ def test_a_spreadsheet_takes_no_name_for_a_formula(work: Work, tmp_path: Path) -
     assert not [name for name in names if name.startswith(("=", "@", "-", "+"))]
 
 
+def test_a_matplotlibrc_of_the_folder_changes_nothing(work: Work, tmp_path: Path) -> None:
+    settings = "text.usetex: True\nsvg.fonttype: path\nlines.linewidth: 40\nfont.size: 3\n"
+    (tmp_path / "matplotlibrc").write_text(settings)
+    done = report(work.folder, "--out", "report.html", folder=tmp_path)
+    assert done.stderr == ""
+    own = (work.folder / "report.html").read_bytes()
+    assert (tmp_path / "report.html").read_bytes() == own
+
+
 # How it is called
 
 
@@ -613,6 +633,20 @@ def test_what_is_wrong_is_one_line(
     assert done.stdout == ""
     assert {path: path.stat().st_mtime_ns for path in work.folder.iterdir()} == before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_reports_at_once_are_one_too_many(work: Work, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    with lock.holding(page):
+        done = report(work.folder, "--out", page, code=1)
+    assert f"is being made by process {os.getpid()}" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_home_it_says_nothing_of_it(work: Work, tmp_path: Path) -> None:
+    env = {"HOME": "/proc/nowhere", "XDG_CACHE_HOME": "/proc/no", "XDG_CONFIG_HOME": "/proc/no"}
+    done = report(work.folder, "--out", tmp_path / "report.html", env=env)
+    assert done.stderr == ""
 
 
 def test_records_that_are_odd_leave_a_report(work: Work, tmp_path: Path) -> None:

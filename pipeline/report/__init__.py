@@ -35,7 +35,7 @@ def make(folder: Path, page: Path, options: Options) -> Made:
     PipelineError where the folder holds nothing to report, where an option contradicts a record,
     or where a file cannot be written. The page is written last.
     """
-    from pipeline import atomic, places, work_dir
+    from pipeline import atomic, lock, places, work_dir
     from pipeline.errors import PipelineError
     from pipeline.report import forms, gather
     from pipeline.report import page as room
@@ -62,9 +62,10 @@ def make(folder: Path, page: Path, options: Options) -> Made:
     }
     html = room.to_html(found, pictures, {kind: path.name for kind, path in beside.items()})
     places.make_folder(page.parent)
-    for kind, path in beside.items():
-        atomic.write_text(path, texts[kind])
-    atomic.write_text(page, html)
+    with lock.holding(page):
+        for kind, path in beside.items():
+            atomic.write_text(path, texts[kind])
+        atomic.write_text(page, html)
     shown = sum(picture.jpeg is not None for picture in pictures)
     return Made(found, page, tuple(beside.values()), shown, page.stat().st_size)
 

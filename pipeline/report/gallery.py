@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import chain, progress, work_dir
+from pipeline import chain, identity, progress, work_dir
 from pipeline.errors import PipelineError, one_line
 from pipeline.record import Json
 from pipeline.report import words
@@ -50,16 +51,23 @@ def _reason(error: PipelineError, path: Path) -> str:
     return error.what.removeprefix(f"{path} ")
 
 
-def find(
-    work: work_dir.Work, run: work_dir.Run, given: Path | None
-) -> tuple[dict[str, Path], Text | None]:
-    """Return the file of each image by its name before the first dot, and what is in the way.
+@dataclass(frozen=True)
+class Images:
+    """The files of images by their names before the first dot; `why` there is none of them."""
 
-    `given` is the folder that the user names; else the records of the run and of the folder's
-    stages say where the images were.
+    files: dict[str, Path]
+    why: Text | None = None
+    doubt: Text | None = None  # whether they still are those that the model was given
+
+
+def find(work: work_dir.Work, run: work_dir.Run, given: Path | None) -> Images:
+    """Return the images that a run was of.
+
+    `given` is the folder that the user names, and PipelineError says what is wrong with it; else
+    the records of the run and of the folder's stages say where the images were.
     """
     if given is not None:
-        return _by_name(given), None  # what is wrong with it, the user has to know
+        return Images(_by_name(given))
     reasons = []
     for entry, made in _recorded(work, run):
         place = work_dir.opened(entry.get("path"), made, work.folder)
@@ -68,10 +76,13 @@ def find(
             reasons.append(words.say("gallery.gone", folder=shown))
             continue
         try:
-            return _by_name(place), None
+            files = _by_name(place)
+            same = identity.is_unchanged(entry | {"path": str(place)})
         except (PipelineError, OSError) as error:
             reasons.append(words.plain(error))
-    return {}, reasons[0] if reasons else words.say("gallery.unknown")
+            continue
+        return Images(files, doubt=None if same else words.say("gallery.changed", folder=shown))
+    return Images({}, reasons[0] if reasons else words.say("gallery.unknown"))
 
 
 def _recorded(work: work_dir.Work, run: work_dir.Run) -> Iterator[tuple[Json, Json]]:

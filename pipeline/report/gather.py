@@ -43,7 +43,8 @@ def gather(work: work_dir.Work, options: Options) -> tuple[Report, list[Picture]
     _check_published(sources, runs, options)
     absent: dict[str, Text] = {}
     per_class = _per_class(work, sources, facts, absent)
-    pictures = _pictures(work, per_class, options, absent)
+    remarks = [words.quoted(doubt) for doubt in work.doubts]
+    pictures = _pictures(work, per_class, options, absent, remarks)
     ground = verdicts.Ground(work, sources, runs, facts, soc, options.published)
     stages = tuple(times.stages(work))
     timed = [(fact.name, run) for run, fact in zip(runs, facts, strict=True) if run.made]
@@ -63,7 +64,7 @@ def gather(work: work_dir.Work, options: Options) -> tuple[Report, list[Picture]
         made_utc=_made_utc(work),
         subtitle=_subtitle(sources, runs, facts, soc),
         verdicts=verdicts.all_of(ground),
-        remarks=tuple(words.quoted(doubt) for doubt in work.doubts),
+        remarks=tuple(remarks),
         runs=facts,
         meaning=_meaning(sources, runs),
         on_card=_any_on_card(facts),
@@ -227,7 +228,11 @@ def _class_names(
 
 
 def _pictures(
-    work: work_dir.Work, per_class: PerClass | None, options: Options, absent: dict[str, Text]
+    work: work_dir.Work,
+    per_class: PerClass | None,
+    options: Options,
+    absent: dict[str, Text],
+    remarks: list[Text],
 ) -> list[Picture]:
     run = work.best_scored
     if per_class is None or run is None:
@@ -236,10 +241,12 @@ def _pictures(
     if not per_class.wrong:
         absent["gallery"] = words.say("absent.nothing_wrong")
         return []
-    places, why = gallery.find(work, run, options.images)
-    if why:
-        absent["pictures"] = why
-    return gallery.pictures(per_class.wrong[: options.pictures], places, why)
+    found = gallery.find(work, run, options.images)
+    if found.why:
+        absent["pictures"] = found.why
+    if found.doubt:
+        remarks.append(found.doubt)
+    return gallery.pictures(per_class.wrong[: options.pictures], found.files, found.why)
 
 
 def _meaning(sources: Sources, runs: Sequence[work_dir.Run]) -> Text | None:

@@ -16,6 +16,7 @@ from pipeline.report.content import Latency, Matrix, Report, Run, Stage
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MOST_STAGES = 60  # that are drawn; the table has all
 MOST_LATENCIES = 6  # runs that are drawn; the table has all
 _LEAST_CALLS = percentiles.least_calls(percentiles.PERCENTILES["p50"])  # fewer have no shape
 WIDTH = 7.6  # inches; the page makes it as wide as there is room
@@ -34,10 +35,11 @@ def all_of(report: Report) -> dict[str, Markup]:
         on_card = bool(report.on_card)
         timed = [run for run in timed if run.on_card] or timed
         found["speed"] = svg.drawn("speed", functools.partial(_speed, timed, on_card))
-    if report.stages:
-        titles = [stage.title for stage in report.stages]
-        found["time"] = svg.drawn("time", functools.partial(_time, report.stages), titles)
-    with_memory = [stage for stage in report.stages if stage.peak_process_bytes]
+    stages = report.stages[:MOST_STAGES]
+    if stages:
+        titles = [stage.title for stage in stages]
+        found["time"] = svg.drawn("time", functools.partial(_time, stages), titles)
+    with_memory = [stage for stage in stages if stage.peak_process_bytes]
     if with_memory:
         titles = [stage.title for stage in with_memory]
         found["memory"] = svg.drawn("memory", functools.partial(_memory, with_memory), titles)

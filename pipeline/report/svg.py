@@ -68,7 +68,10 @@ def drawn(name: str, draw: Callable[[], Figure], texts: Iterable[Text] = ()) -> 
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where its cache lies is no result
     import matplotlib as mpl
 
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+    with mpl.rc_context():
+        # A matplotlibrc of the user, or of the current folder, is no part of what is reported.
+        mpl.rcdefaults()
+        mpl.rcParams.update({**_STYLE, "svg.hashsalt": name})
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         draw().savefig(buffer, format="svg", metadata=nothing)

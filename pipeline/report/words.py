@@ -18,6 +18,7 @@ from typing import Any
 from pipeline.errors import one_line
 
 _FOLDER = Path(__file__).parent
+_LONGEST = 600  # characters of a text from outside
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,13 @@ def say(key: str, **values: object) -> Text:
 
 def plain(text: object) -> Text:
     """Return a text from outside, which is the same in both languages, on one line."""
-    shown = one_line(str(text))
+    shown = _cut(one_line(str(text)))
     return Text(shown, shown)
 
 
 def quoted(sentence: str) -> Text:
     """Return what another room has said in English, in both languages where it is known."""
-    shown = one_line(sentence)
+    shown = _cut(one_line(sentence))
     for pattern, chinese in _sentences():
         if match := pattern.fullmatch(shown):
             named = {name: quoted(value).zh for name, value in match.groupdict().items() if value}
@@ -76,6 +77,10 @@ def drawn() -> dict[str, str]:
 def keys() -> Iterator[str]:
     """Yield the key of every text."""
     return iter(_texts())
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _in(value: object, language: str) -> object:
