@@ -43,7 +43,7 @@ def build_parser() -> door.Parser:
         parser.add_argument(name, type=door.path, metavar=what, help=f"{text} (default: none)")
     parser.add_argument(
         "--limit",
-        type=door.whole_number(1),
+        type=door.whole_number(1, 2000),
         default=256,
         metavar="N",
         help="images whose .bin files are looked at, at most",
@@ -117,6 +117,8 @@ def _check(parser: door.Parser, args: argparse.Namespace) -> None:
         parser.error("give what to examine: --model, --bins or --info, --dumps")
     if args.checkpoint and not args.model:
         parser.error("--checkpoint goes with --model")
+    if (args.engine or args.precision) and not args.model:
+        parser.error("--engine and --precision go with --model")
     if args.labels and not (args.model or args.dumps):
         parser.error("--labels goes with --dumps or --model, whose answers they are compared with")
     for name in ("checkpoint", "model", "info", "labels"):

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import dump_folder, judge
+from pipeline import judge
 from pipeline.diagnose import orders
+from pipeline.diagnose.dumped import MOST_ROWS, Dumped, decimals
 from pipeline.diagnose.findings import DIFFERS, EXPLAINED, SAME, Step
 
 VALUES, ORDER = "dump values", "dump order"
 FIRST, LAST, SPREAD = 16, 12, 8  # images whose answers are computed
-_MOST_ROWS = 8192
 _EXACT_DB = 70.0  # a relative 3e-4 of the spread: fp32, whatever the order of its sums
 _CLEAR_DB = 6.0  # by which another dump must be nearer than the image's own
 _SHOWN = 3
@@ -28,46 +27,6 @@ _RERUN = "write each answer as the model gives it, in float32, under the name of
 
 Array = NDArray[Any]
 Rows = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Dumped:
-    """The rows that were read, by the names of their images; `classes` are values per row."""
-
-    images: Sequence[str]
-    rows: NDArray[np.float32]
-    raw: str = ""  # the dtype of the files, where it is not float32
-
-    @property
-    def classes(self) -> int:
-        """Values per row."""
-        return int(self.rows.shape[1])
-
-
-def read(folder: Path, classes: int | None) -> Dumped:
-    """Return the dumps in a folder, all or the first and last ones; PipelineError as it has them.
-
-    Binary ones are taken for float16 or float64 where that alone makes `classes` values of them.
-    """
-    found = dump_folder.find(folder)
-    count = len(found.images)
-    parts = [(0, count)] if count <= _MOST_ROWS else [(0, _MOST_ROWS), (count - 512, count)]
-    rows: list[NDArray[np.float32]] = []
-    images: list[str] = []
-    binary = False
-    for start, stop in parts:
-        for block in found.blocks(start, stop):
-            rows.append(block.scores.copy())
-            images += block.images
-            binary = block.place(0).endswith(".bin")
-    whole = np.concatenate(rows)
-    names = [image.removesuffix("_output") for image in images]  # as msame calls them
-    if binary and classes:
-        for kind, name in (("<f2", "float16"), ("<f8", "float64")):
-            values = whole.shape[1] * 4 // np.dtype(kind).itemsize
-            if values in (classes, classes + 1) and whole.shape[1] not in (classes, classes + 1):
-                return Dumped(names, whole.view(kind).astype(np.float32), name)
-    return Dumped(names, whole)
 
 
 # What may have been done to logits before they were written; each gives rows of the same images.
@@ -212,7 +171,7 @@ def examine(
     pairs = [
         (dumped.images[found.nearest[row]], names[row]) for row in np.flatnonzero(moved).tolist()
     ]
-    lost = [names[row] for row in np.flatnonzero(found.lost).tolist()]
+    lost = [names[row] for row in np.flatnonzero(found.lost & (found.own >= 0)).tolist()]
     said = orders.say(pairs, listed) if pairs else ""
     return [
         _values_step(dumped, names, found, first),
@@ -257,16 +216,6 @@ def _precision(rows: NDArray[np.float32]) -> str:
     return "the model's logits as a reduced precision computes them (bf16, fp16 or int8)"
 
 
-def decimals(rows: NDArray[np.float32]) -> int | None:
-    """Return the decimals that all values are cut to, at most 4; None where there are more."""
-    wide = rows.astype(np.float64)
-    for digits in range(5):
-        scaled = wide * 10**digits
-        if np.allclose(scaled, np.round(scaled), rtol=0, atol=1e-3 * 10 ** max(0, digits - 3)):
-            return digits
-    return None
-
-
 def _counts(dumped: Dumped, listed: Sequence[str]) -> str:
     """Say which images lack a dump, or have one that is of no image; empty where all is there."""
     there = set(dumped.images)
@@ -274,7 +223,7 @@ def _counts(dumped: Dumped, listed: Sequence[str]) -> str:
     extra = sorted(there - set(listed))
     words = []
     # Who ran a part only did so on purpose; who lacks a few, did not.
-    if without and len(without) * 2 <= len(listed) and len(dumped.images) <= _MOST_ROWS:
+    if without and len(without) * 2 <= len(listed) and len(dumped.images) <= MOST_ROWS:
         words.append(f"{len(without)} images have no dump ({_some(without)})")
     if len(without) == len(listed):
         words.append("no dump has the name of an image")

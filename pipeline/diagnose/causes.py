@@ -198,14 +198,15 @@ def _statistics(
     changed = np.flatnonzero(np.abs(ratio - 1) > 1e-3)
     if len(changed) * 2 < len(ratio):
         some = ", ".join(map(str, changed[:_SHOWN])) + (", ..." if len(changed) > _SHOWN else "")
+        ends = [f"{end:.3g}" for end in (ratio[changed].min(), ratio[changed].max())]
         return Cause(
-            f"{len(changed)} of {len(ratio)} output channels ({some}) are scaled by"
-            f" {np.min(ratio[changed]):.3g} to {np.max(ratio[changed]):.3g}",
+            f"{len(changed)} of {len(ratio)} output channels ({some}) scaled by"
+            f" {' to '.join(dict.fromkeys(ends))}",
             _AGAIN,
         )
     return Cause(
-        f"its batch norm has other statistics than the checkpoint's (channels come {span}), as after"
-        " a pass in training mode",
+        f"its batch norm has other statistics than the checkpoint's (channels come {span}), as"
+        " after a pass in training mode",
         "call model.eval() before anything is run, load the checkpoint again, and export",
     )
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline import prepared, progress
 from pipeline.diagnose import answers, files, label_check, samples
+from pipeline.diagnose import dumped as stored_dumps
 from pipeline.diagnose.files import Bins
 from pipeline.diagnose.findings import Step, skipped
 from pipeline.diagnose.network import Model, pixels_of
@@ -52,10 +53,10 @@ def examine(
     elif computed is None:
         why = "give --model, for answers to compare the dumps with"
         steps += [skipped(name, why) for name in (answers.VALUES, answers.ORDER)]
-        dumped = answers.read(dumps, None)
+        dumped = stored_dumps.read(dumps, None)
         names, guesses, classes = dumped.images, dumped.rows.argmax(axis=1), dumped.classes
     else:
-        dumped = answers.read(dumps, classes)
+        dumped = stored_dumps.read(dumps, classes)
         found = answers.match(dumped, computed.names, computed.logits)
         listed = _listed(items, bins)
         first = next(iter(computed.logits))

@@ -99,11 +99,11 @@ DECODERS: dict[str, Decoder] = {
     "the rotation that EXIF asks for": _turned,
     "OpenCV": _opencv(cv2.IMREAD_COLOR),
     "OpenCV, EXIF passed over": _opencv(cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION),
-    "grey": _converted("L"),
-    "YCbCr": _converted("YCbCr"),
-    "HSV": _converted("HSV"),
-    "transparent parts on white": _on(255),
-    "transparent parts on black": _on(0),
+    "colours taken away (grey)": _converted("L"),
+    "YCbCr instead of RGB": _converted("YCbCr"),
+    "HSV instead of RGB": _converted("HSV"),
+    "transparent parts laid on white": _on(255),
+    "transparent parts laid on black": _on(0),
     "a JPEG decoder with fast DCT and plain chroma": _fast_jpeg,
     "a JPEG decoder that scales to half": _draft(None),
     "a JPEG decoder that scales to at least 256": _draft(RESIZE),
@@ -112,9 +112,11 @@ DECODERS: dict[str, Decoder] = {
 # These two keep their own table: there are many, and they are tried last.
 _SUBSAMPLINGS = {"4:2:0": 2, "4:4:4": 0}
 RECOMPRESSED: dict[str, Decoder] = {
-    f"compressed anew as JPEG of quality {quality}, {name}": _recompressed(quality, number)
+    f"JPEG compression of quality {quality}, {name}, before the resize": _recompressed(
+        quality, number
+    )
     for quality in (95, 90, 85, 80, 75, 70, 60, 50, 40, 30, 20, 10)
     for name, number in _SUBSAMPLINGS.items()
 }
 # They change the colours of every picture.
-COLOURS = ("grey", "YCbCr", "HSV")
+COLOURS = tuple(list(DECODERS)[4:7])

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 SAME, EXPLAINED, DIFFERS, SKIPPED = "same", "explained", "differs", "not examined"
 _MOST_ADVICE = 3
+_SUBJECT = "the .bin files "
+# The steps of the preprocessing, in their order.
+PREPROCESSING = (
+    "decoding",
+    "channel order",
+    "resize",
+    "crop",
+    "scale",
+    "mean and std",
+    "layout",
+    "dtype",
+)
 SCHEMA = "vovnet39-diagnosis/1"
 # Of the numbers in the report.
 UNITS = {
@@ -73,8 +85,8 @@ class Diagnosis:
     def sentence(self) -> str:
         """Return the one sentence that a person can act on."""
         if self.good:
-            seen = [step.name for step in self.steps if step.verdict != SKIPPED]
-            without = [step.name for step in self.steps if step.verdict == SKIPPED]
+            seen = self._names(lambda step: step.verdict != SKIPPED)
+            without = self._names(lambda step: step.verdict == SKIPPED)
             rest = f"; not examined: {', '.join(without)}" if without else ""
             what = ", ".join(seen) or "nothing"
             return f"nothing parts ({self.looked_at}): {what} the same{rest}"
@@ -85,9 +97,18 @@ class Diagnosis:
         later: dict[str, None] = {}
         for step in others:
             if step.said != first.said:
-                later[f"{step.name}: {step.said}"] = None
+                told = first.said.removeprefix(_SUBJECT)
+                later[f"{step.name}: {step.said.replace(f', and {told}', '')}"] = None
         more = f"; and later, {'; '.join(later)}" if later else ""
         return f"{first.said}: {advice}{more}"
+
+    def _names(self, wanted: Callable[[Step], bool]) -> list[str]:
+        """Return the names of some steps, those of the preprocessing as one where all are meant."""
+        names = [step.name for step in self.steps if wanted(step)]
+        if not set(PREPROCESSING) <= set(names):
+            return names
+        rest = ["preprocessing" if name in PREPROCESSING else name for name in names]
+        return list(dict.fromkeys(rest))
 
     def as_json(self) -> dict[str, Any]:
         """Return the report."""

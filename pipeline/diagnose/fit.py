@@ -52,7 +52,7 @@ class Fit:
     rms: float
     decisive: bool  # another order of the channels would be clearly worse
 
-    def left(self, given: NDArray[np.float64], pixels: NDArray[Any]) -> NDArray[np.float64]:
+    def left(self, given: NDArray[np.float32], pixels: NDArray[Any]) -> NDArray[np.float64]:
         """Return what it leaves of given (3, side, side) values, in levels, as absolutes."""
         source = planes_of(pixels)[list(self.order)]
         wanted = self.gain[:, None] * source + self.offset[:, None]
@@ -66,9 +66,9 @@ def planes_of(pixels: NDArray[Any]) -> Planes:
     return pixels.transpose(2, 0, 1).reshape(3, -1).astype(np.float64)
 
 
-def moments(given: NDArray[np.float64], pixels: NDArray[Any]) -> Moments:
+def moments(given: NDArray[np.float32], pixels: NDArray[Any]) -> Moments:
     """Return the sums of one picture: given values (3, side, side), pixels (side, side, 3)."""
-    flat, source = given.reshape(3, -1), planes_of(pixels)
+    flat, source = given.reshape(3, -1).astype(np.float64), planes_of(pixels)
     return Moments(
         flat.shape[1],
         flat.sum(axis=1),

@@ -137,7 +137,7 @@ def _other_order(
 
 _ORDERED = "give each image the label of its own line"
 _SAID: dict[str, tuple[str, str]] = {
-    "+1": ("the labels are one too low", "add 1 to each label: classes count from 0 to 999"),
+    "+1": ("the labels are one too low", "add 1 to each label: classes count from 0"),
     "-1": (
         "the labels are one too high, counted from 1",
         "subtract 1 from each label: classes count from 0",

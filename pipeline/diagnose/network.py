@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import engines, judge, progress, untrained
+from pipeline.diagnose import feeds
 from pipeline.diagnose.compare import Difference, difference
+from pipeline.diagnose.feeds import Pixels
 from pipeline.diagnose.findings import DIFFERS, EXPLAINED, SAME, Step, skipped
 from pipeline.diagnose.samples import Sample
 from pipeline.diagnose.stored import CHW, HWC, Form
 from pipeline.engines import INT8, Settings, model_file
 from pipeline.errors import PipelineError
-from pipeline.imagenet import CROP, MEAN, STD
+from pipeline.imagenet import CROP
 
 if TYPE_CHECKING:
     from pipeline.diagnose.source import Source
@@ -27,9 +29,6 @@ INPUT, LAYERS, BATCH, ENGINE = "model input", "layers", "batch size", "engine"
 PICTURES = 3  # that the layers are compared on
 LEAST_UNTRAINED_DB = 3.0  # of a reduced precision, where no limit for trained networks holds
 FP32 = 1e-4  # relative, as selfcheck has it
-
-Pixels = NDArray[np.uint8]  # (N, 224, 224, 3)
-Feed = Callable[[Pixels], NDArray[Any]]
 
 
 @dataclass
@@ -42,7 +41,7 @@ class Model:
     form: Form | None
     batch: int
     is_free: bool  # its batch
-    feed: Feed | None = None
+    feed: feeds.Feed | None = None
 
     @property
     def quantised(self) -> bool:
@@ -98,56 +97,6 @@ def _fixed_batch(path: Path, found: model_file.ModelFile) -> int | None:
     return None
 
 
-# How a model may want its pixels; the first is the reference's.
-
-
-def _scaled(scale: float, mean: Sequence[float], std: Sequence[float], order: int) -> Feed:
-    def feed(pixels: Pixels) -> NDArray[Any]:
-        values = pixels[..., ::order].astype(np.float32) * np.float32(scale)
-        return (values - np.array(mean, np.float32)) / np.array(std, np.float32)
-
-    return feed
-
-
-def _normalised(pixels: Pixels) -> NDArray[Any]:
-    return (pixels.astype(np.float32) / 255 - np.array(MEAN, np.float32)) / np.array(
-        STD, np.float32
-    )
-
-
-_NO, _UNIT = (0.0,) * 3, (1.0,) * 3
-FLOAT_FEEDS: dict[str, Feed] = {
-    "normalised RGB": _normalised,
-    "RGB pixels from 0 to 255": _scaled(1, _NO, _UNIT, 1),
-    "RGB pixels from 0 to 1": _scaled(1 / 255, _NO, _UNIT, 1),
-    "RGB pixels from -1 to 1": _scaled(2 / 255, _UNIT, _UNIT, 1),
-    "normalised BGR": lambda pixels: _normalised(pixels)[..., ::-1],
-    "BGR with the mean and std of RGB": _scaled(1 / 255, MEAN, STD, -1),
-    "BGR pixels from 0 to 255": _scaled(1, _NO, _UNIT, -1),
-    "BGR pixels from 0 to 1": _scaled(1 / 255, _NO, _UNIT, -1),
-    "BGR pixels from -1 to 1": _scaled(2 / 255, _UNIT, _UNIT, -1),
-}
-PIXEL_FEEDS: dict[str, Feed] = {
-    "RGB pixels from 0 to 255": lambda pixels: pixels,
-    "BGR pixels from 0 to 255": lambda pixels: pixels[..., ::-1],
-}
-
-
-def feeds(form: Form) -> Mapping[str, Feed]:
-    """Return how a model of that input may want its pixels, the reference's way first."""
-    table = PIXEL_FEEDS if form.dtype == np.uint8 else FLOAT_FEEDS
-
-    def laid_out(feed: Feed) -> Feed:
-        def lay(pixels: Pixels) -> NDArray[Any]:
-            values = feed(pixels)
-            planes = values.transpose(0, 3, 1, 2) if form.layout == CHW else values
-            return np.ascontiguousarray(planes, dtype=form.dtype)
-
-        return lay
-
-    return {name: laid_out(feed) for name, feed in table.items()}
-
-
 def pixels_of(chosen: Sequence[Sample]) -> Pixels:
     """Return the reference's pixels of samples: uint8 (N, 224, 224, 3)."""
     return np.stack([sample.reference for sample in chosen])
@@ -171,7 +120,7 @@ def examine(
         why = f"the model takes {shape}, and the reference makes pictures of {CROP}x{CROP}"
         return [skipped(name, why) for name in names]
     pixels = pixels_of(_spread(chosen, PICTURES))
-    usual = next(iter(feeds(model.form).values()))
+    usual = next(iter(feeds.of(model.form).values()))
     model.feed = usual
     steps: list[Step] = []
     batches = _batches(model, pixels)
@@ -205,12 +154,12 @@ def _against(
     form = model.form
     if form is None:
         return
-    tensors = np.ascontiguousarray(_normalised(pixels).transpose(0, 3, 1, 2))
+    tensors = np.ascontiguousarray(feeds.normalised(pixels).transpose(0, 3, 1, 2))
     trace = network.trace(tensors)
     expected = trace.values[LOGITS]
     tried: dict[str, Difference] = {}
     limit = limit_of(model, None)
-    for name, feed in feeds(form).items():
+    for name, feed in feeds.of(form).items():
         # The usual way is tried on all pictures, the others on one.
         count = 1 if tried else len(pixels)
         tried[name] = difference(expected[:count], model.logits(feed(pixels[:count])))

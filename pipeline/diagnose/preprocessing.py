@@ -15,6 +15,7 @@ from pipeline.diagnose import files, owners, samples, stored, values
 from pipeline.diagnose.decoders import DECODERS, USUAL_DECODER
 from pipeline.diagnose.files import Bins
 from pipeline.diagnose.fit import Fit
+from pipeline.diagnose.recipes import Recipe
 from pipeline.diagnose.samples import Sample
 from pipeline.diagnose.search import EXACT, HALF_EXACT, PICTURES, Found, Search, leaves
 from pipeline.diagnose.stored import Form
@@ -25,6 +26,7 @@ _FOR_FORM = 12  # files that say how all are to be read
 _MOST_ALONE = 40  # images that are looked at one by one
 _MANY = 0.3  # of the files
 _CANDIDATES = 4  # images that a file may be of
+_NEARLY = (1.1, 0.005)  # levels left at most and on average
 _STRANGE = 25.0  # levels left by the best recipe; then it explains nothing
 
 
@@ -71,15 +73,20 @@ def explain(chosen: Sequence[Sample], bins: Bins, expected: Form | None) -> Expl
         return result
     present = [sample for sample in chosen if sample.stem in contents]
     result.unread = [s.stem for s in present if form.read(contents[s.stem]) is None]
+    wild = []
     for sample in present:
-        sample.given = form.read(contents[sample.stem])
+        values = form.read(contents[sample.stem])
+        if values is not None and not stored.is_moderate(values):
+            wild.append(sample.stem)
+        elif values is not None:
+            sample.given = values.astype(np.float32)
     able = [sample for sample in present if sample.given is not None]
-    result.compared = len(able)
+    result.compared = len(able) + len(wild)
     result.equal = sum(_equals(sample, contents[sample.stem], wanted) for sample in able)
-    if not able or result.equal == len(able):
-        return result
-    _own(able, result)
-    _search(able, result)
+    if able and result.equal < result.compared:
+        _own(able, result)
+        _search(able, result)
+        result.odd = {**result.odd, **dict.fromkeys(wild)}
     return result
 
 
@@ -142,12 +149,15 @@ def _verify(able: Sequence[Sample], result: Explanation, found: Found, exact: fl
     """Count the images that the recipe explains; look at the others one by one."""
     # Without an exact recipe an image is explained where it leaves about what it leaves elsewhere.
     limit = exact if found.exact else max(4 * found.rms, 1.0)
+    is_usual = found.recipe == Recipe()
     odd: list[Sample] = []
     most, sums = [], []
     with progress.track("comparing the .bin files", len(able), "images") as done:
         for number, sample in enumerate(able, 1):
             greatest, mean = leaves(sample, found.recipe, found.fit)
             good = greatest <= limit if found.exact else mean <= limit
+            # Another library's weights may round a value in a thousand otherwise.
+            good = good or (not is_usual and greatest <= _NEARLY[0] and mean <= _NEARLY[1])
             if good:
                 most.append(greatest)
                 sums.append(mean)
@@ -208,5 +218,5 @@ def _decoders(odd: Sequence[Sample], found: Found, limit: float) -> dict[str, st
     return explained
 
 
-def _explains(sample: Sample, recipe: Any, fit: Fit, limit: float) -> bool:
+def _explains(sample: Sample, recipe: Recipe, fit: Fit, limit: float) -> bool:
     return leaves(sample, recipe, fit)[0] <= limit

@@ -10,30 +10,21 @@ import numpy as np
 
 from pipeline.diagnose import stored, values
 from pipeline.diagnose.decoders import USUAL_DECODER
-from pipeline.diagnose.findings import DIFFERS, EXPLAINED, SAME, Step, skipped
+from pipeline.diagnose.filters import USUAL_FILTER
+from pipeline.diagnose.findings import DIFFERS, EXPLAINED, PREPROCESSING, SAME, Step, skipped
 from pipeline.diagnose.preprocessing import Explanation
-from pipeline.diagnose.recipes import EXCHANGED, USUAL_FILTER, USUAL_SIZE, Recipe
-from pipeline.diagnose.search import Found
+from pipeline.diagnose.recipes import EXCHANGED, USUAL_SIZE, Recipe
+from pipeline.diagnose.search import EXACT, Found
 from pipeline.diagnose.stored import Form
 from pipeline.diagnose.values import Named
 from pipeline.imagenet import CROP, MEAN, RESIZE, STD
 
-NAMES = (
-    "decoding",
-    "channel order",
-    "resize",
-    "crop",
-    "scale",
-    "mean and std",
-    "layout",
-    "dtype",
-)
 OWNERS = "names"
 _GIVE = "give --bins, the folder of another pipeline's .bin files, or their --info"
 _ROUNDING = (3.5, 0.35)  # greatest and mean levels that another rounding makes
 _SHOWN = 3
 _ADVICE = {
-    "decoding": "decode with Image.open(path).convert('RGB'), which leaves EXIF rotation alone",
+    "decoding": "decode with Image.open(path).convert('RGB'), and nothing else",
     "channel order": "convert with image.convert('RGB'), or swap the channels after cv2.imread",
     "resize": f"use torchvision's Resize({RESIZE}) on a PIL image (bilinear with antialias)",
     "crop": f"use CenterCrop({CROP}) after Resize({RESIZE}), and no flip",
@@ -42,17 +33,26 @@ _ADVICE = {
     "layout": "",
     "dtype": "",
 }
+# What to add where a decoder's name has the word.
+_DECODING = (
+    ("JPEG compression", "of the original files, not of copies that were saved as JPEG again"),
+    ("scales", "at full size: without Image.draft"),
+    ("reduced", "at full size: without IMREAD_REDUCED_COLOR"),
+    ("OpenCV", "cv2.imread turns by EXIF and reads CMYK and 16 bits otherwise"),
+    ("EXIF", "without ImageOps.exif_transpose: the network was trained without it"),
+    ("transparent", "which leaves transparency out"),
+)
 
 
 def steps(found: Explanation | None) -> list[Step]:
     """Return the steps from decoding to dtype; without files none is examined."""
     if found is None:
-        return [skipped(name, _GIVE) for name in NAMES]
+        return [skipped(name, _GIVE) for name in PREPROCESSING]
     if found.form is None:
         return _unreadable(found)
     if found.same:
         amount = f"{found.equal} of {found.compared} images"
-        return [Step(name, SAME, amount, "equal to the last bit") for name in NAMES]
+        return [Step(name, SAME, amount, "equal to the last bit") for name in PREPROCESSING]
     if found.found is None or found.named is None:
         return _unexplained(found)
     return list(_explained(found, found.found, found.named))
@@ -75,25 +75,25 @@ def owners_step(found: Explanation | None) -> Step:
 
 
 def _unreadable(found: Explanation) -> list[Step]:
-    said = f"the bytes of the .bin files are no pictures of any known dtype ({found.expected})"
+    said = f"the .bin files hold no pictures, by whatever dtype they are read ({found.expected})"
     last = Step(
         "dtype", DIFFERS, "", said, said, f"write {found.expected} with ndarray.tofile, no header"
     )
-    return [*(skipped(name, "the files cannot be read") for name in NAMES[:-1]), last]
+    return [*(skipped(name, "the files cannot be read") for name in PREPROCESSING[:-1]), last]
 
 
 def _unexplained(found: Explanation) -> list[Step]:
     amount = f"{found.equal} of {found.compared} images equal"
     said = "the .bin files follow from the images by no recipe that is known"
     first = Step(
-        NAMES[0],
+        PREPROCESSING[0],
         DIFFERS,
         amount,
         said,
         said,
         "see whether they are of these images, and make them with vovnet_torch_preprocess.py",
     )
-    rest = [skipped(name, "the pixels before it are unknown") for name in NAMES[1:6]]
+    rest = [skipped(name, "the pixels before it are unknown") for name in PREPROCESSING[1:6]]
     return [first, *rest, *_bytes(found)]
 
 
@@ -104,6 +104,12 @@ def _explained(found: Explanation, best: Found, named: Named) -> Iterator[Step]:
     differing = dict(_differences(found, best, named, is_pixels))
     reach = _reach(found, best)
     whole = f"the .bin files were made with {_list(list(differing.values()))} ({reach})"
+    broken = [stem for stem, decoder in found.odd.items() if decoder is None]
+    if list(differing) == ["decoding"] and recipe == usual and len(broken) == len(found.odd) > 0:
+        whole = (
+            f"the .bin files of {_some(broken)} are not what the images give, and the others are"
+            f" ({reach})"
+        )
     what = {
         "decoding": recipe.decoder,
         "channel order": values.channels(best.fit.order),
@@ -113,14 +119,22 @@ def _explained(found: Explanation, best: Found, named: Named) -> Iterator[Step]:
         "mean and std": named.pair,
     }
     figures = {"levels_greatest": found.greatest, "levels_mean": found.mean}
-    for name in NAMES[:6]:
+    for name in PREPROCESSING[:6]:
         if name in differing:
-            verdict = EXPLAINED if best.exact or recipe != usual or name in NAMES[4:] else DIFFERS
+            verdict = (
+                EXPLAINED if best.exact or recipe != usual or name in PREPROCESSING[4:] else DIFFERS
+            )
             extra: dict[str, Any] = dict(figures)
             if name == "mean and std":
                 extra |= {"mean": named.mean, "std": named.std}
             advice = _ADVICE[name]
-            if name in NAMES[4:] and is_pixels:
+            if name == "decoding":
+                used = [recipe.decoder, *filter(None, found.odd.values())]
+                hints = [hint for word, hint in _DECODING if any(word in one for one in used)]
+                advice = f"{advice}{''.join(f' ({hint})' for hint in hints[:1])}"
+            if "are not what the images give" in whole:
+                advice = "prepare these images anew"
+            if name in PREPROCESSING[4:] and is_pixels:
                 advice = "write the uint8 pixels as they are: the model normalises them itself"
             yield Step(name, verdict, reach, what[name], whole, advice, extra)
         elif name == "channel order" and not found.colourful:
@@ -142,9 +156,11 @@ def _differences(
         phrases.append(_decoder(recipe.decoder))
     for decoder, count in decoders.items():
         kinds = ", ".join(list(found.kinds)[:_SHOWN])
-        phrases.append(f"{_decoder(decoder)} (seen in {count} images: {kinds})")
+        phrases.append(
+            f"{_decoder(decoder)} (seen in {count} image{'s' if count > 1 else ''}: {kinds})"
+        )
     if unknown:
-        phrases.append(f"something else for {_some(unknown)}")
+        phrases.append(f"other pixels of no known cause in {_some(unknown)}")
     moved = recipe.with_(decoder=USUAL_DECODER) != Recipe(side=recipe.side)
     rounding = found.greatest <= _ROUNDING[0] and found.mean <= _ROUNDING[1]
     if not best.exact and not phrases and not moved and not rounding:
@@ -201,6 +217,8 @@ def _bytes(found: Explanation, whole: str = "") -> Iterator[Step]:
         if form.channels != 3:
             said = f"the .bin files have {form.channels} channel where 3 are expected"
         how = "transpose((2, 0, 1))" if wanted.layout == stored.CHW else "transpose((1, 2, 0))"
+        if layout == "CWH":
+            how = "transpose((0, 2, 1))"
         yield Step(
             "layout", EXPLAINED, str(form), said, _both(said, whole), f"apply {how} before tofile"
         )
@@ -220,12 +238,14 @@ def _other_kind(form: Form, wanted: Form, whole: str) -> Iterator[Step]:
     said = f"the .bin files are {form} and the model takes {wanted}"
     option = "--dtype uint8" if wanted.dtype == np.uint8 else "--dtype float32"
     advice = f"prepare them with vovnet_torch_preprocess.py {option}, or give the other model"
-    for name in NAMES[6:]:
+    for name in PREPROCESSING[6:]:
         yield Step(name, EXPLAINED, str(form), said, _both(said, whole), advice)
 
 
 def _both(said: str, whole: str) -> str:
-    return f"{said}, and {whole.removeprefix('the .bin files ')}" if whole else said
+    if whole.startswith("the .bin files were"):
+        return f"{said}, and {whole.removeprefix('the .bin files ')}"
+    return said
 
 
 def _resize(recipe: Recipe) -> str:
@@ -241,8 +261,9 @@ def _decoder(name: str) -> str:
 
 
 def _reach(found: Explanation, best: Found) -> str:
-    count = f"{found.explained} of {found.compared} images"
-    if best.exact:
+    known = found.explained + sum(decoder is not None for decoder in found.odd.values())
+    count = f"{known} of {found.compared} images"
+    if best.exact or found.greatest <= EXACT:
         return f"{count} explained to rounding"
     return f"{count} explained but for {found.mean:.2g} levels on average"
 
@@ -255,4 +276,5 @@ def _list(phrases: list[str]) -> str:
 
 def _some(names: list[str]) -> str:
     more = ", ..." if len(names) > _SHOWN else ""
-    return f"{len(names)} images ({', '.join(names[:_SHOWN])}{more})"
+    noun = "image" if len(names) == 1 else "images"
+    return f"{len(names)} {noun} ({', '.join(names[:_SHOWN])}{more})"

@@ -12,18 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import cv2
 import numpy as np
-from PIL import Image
 
 from pipeline.diagnose.decoders import DECODERS, RECOMPRESSED, USUAL_DECODER, Pixels
+from pipeline.diagnose.filters import FILTERS, USUAL_FILTER
 from pipeline.imagenet import CROP, RESIZE
 
-Filter = Callable[[Pixels, tuple[int, int]], Pixels]
-
 MOST_PIXELS = 1 << 24  # of a resized picture; a strip of one pixel blows up beyond it
-
-_BILINEAR = Image.Resampling.BILINEAR
 
 
 # Sizes: what the whole picture is resized to before the crop.
@@ -62,11 +57,12 @@ class Size:
 
     def __str__(self) -> str:
         n = self.length
-        cut = f"the central {self.first:g} cut out, then " if self.first else ""
-        return cut + {
+        if self.first:
+            return f"the central {self.first:g} of the short side cut out and resized to {n}x{n}"
+        return {
             "short": f"Resize({n})",
             "rounded": f"short side {n}, the long one rounded to the nearest",
-            "square": f"Resize(({n}, {n})), which ignores the aspect",
+            "square": f"Resize(({n}, {n})) (which ignores the aspect)",
             "long": f"long side {n}",
             "none": "no resize",
         }.get(self.kind, self.kind)
@@ -93,59 +89,6 @@ def _cut_first(pixels: Pixels, share: float) -> Pixels:
     side = int(min(width, height) * share)
     left, top = (width - side) // 2, (height - side) // 2
     return pixels[top : top + side, left : left + side]
-
-
-# Filters: pixels to (width, height).
-
-
-def _by_pillow(filter_name: int, gap: float | None = None) -> Filter:
-    def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-        image = Image.fromarray(pixels)
-        return np.asarray(image.resize(size, Image.Resampling(filter_name), reducing_gap=gap))
-
-    return resize
-
-
-def _unrounded(filter_name: int) -> Filter:
-    def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-        planes = [
-            np.asarray(Image.fromarray(plane).resize(size, Image.Resampling(filter_name)))
-            for plane in pixels.astype(np.float32).transpose(2, 0, 1)
-        ]
-        return np.stack(planes, axis=2)
-
-    return resize
-
-
-def _by_opencv(number: int) -> Filter:
-    return lambda pixels, size: np.asarray(cv2.resize(pixels, size, interpolation=number))
-
-
-def _by_opencv_float(number: int) -> Filter:
-    return lambda pixels, size: np.asarray(
-        cv2.resize(pixels.astype(np.float32), size, interpolation=number)
-    )
-
-
-USUAL_FILTER = "Pillow's bilinear"
-FILTERS: dict[str, Filter] = {
-    USUAL_FILTER: _by_pillow(_BILINEAR),
-    "Pillow's nearest": _by_pillow(Image.Resampling.NEAREST),
-    "Pillow's bicubic": _by_pillow(Image.Resampling.BICUBIC),
-    "Pillow's Lanczos": _by_pillow(Image.Resampling.LANCZOS),
-    "Pillow's box": _by_pillow(Image.Resampling.BOX),
-    "Pillow's Hamming": _by_pillow(Image.Resampling.HAMMING),
-    "Pillow's bilinear with reducing_gap 2": _by_pillow(_BILINEAR, 2.0),
-    "Pillow's bicubic with reducing_gap 2": _by_pillow(Image.Resampling.BICUBIC, 2.0),
-    "OpenCV's INTER_LINEAR, which does not antialias": _by_opencv(cv2.INTER_LINEAR),
-    "OpenCV's INTER_NEAREST": _by_opencv(cv2.INTER_NEAREST),
-    "OpenCV's INTER_CUBIC, which does not antialias": _by_opencv(cv2.INTER_CUBIC),
-    "OpenCV's INTER_AREA": _by_opencv(cv2.INTER_AREA),
-    "OpenCV's INTER_LANCZOS4, which does not antialias": _by_opencv(cv2.INTER_LANCZOS4),
-    "bilinear of floats, not rounded to 8 bits": _unrounded(_BILINEAR),
-    "bicubic of floats, not rounded to 8 bits": _unrounded(Image.Resampling.BICUBIC),
-    "bilinear of floats without antialias": _by_opencv_float(cv2.INTER_LINEAR),
-}
 
 
 # Crops: where the side x side window begins on an axis of that size.
@@ -197,7 +140,7 @@ class Recipe:
     def crop(self) -> str:
         """Return in words where the crop is taken."""
         if self.size.kind == "square" and self.size.length == self.side:
-            return "no crop, the whole picture"
+            return f"no crop{', ' + self.turn if self.turn else ''}"
         if (self.across, self.down) == ("start", "start"):
             place = "top left corner"
         elif (self.across, self.down) in _CORNERS:

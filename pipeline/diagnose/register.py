@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.diagnose import fit
-from pipeline.diagnose.recipes import ANCHORS, FILTERS, TURNS, USUAL_FILTER, Recipe, Size
+from pipeline.diagnose.filters import FILTERS, USUAL_FILTER
+from pipeline.diagnose.recipes import ANCHORS, TURNS, Recipe, Size
 from pipeline.diagnose.samples import Sample
 
 _STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 1e-7)
@@ -101,7 +102,7 @@ def _measure(near: Recipe, sample: Sample) -> _Place | None:
     return _Place(new[0] / across, new[1] / down, left, top, (width, height))
 
 
-def _untwisted(pixels: NDArray[np.float64], turn: str) -> NDArray[np.float64]:
+def _untwisted(pixels: NDArray[np.float32], turn: str) -> NDArray[np.float32]:
     """Return pixels as they were before a turn; the quarter turns are each other's reverse."""
     back = {"turned by 90 degrees": "turned by 270 degrees"}
     back |= {value: key for key, value in back.items()}

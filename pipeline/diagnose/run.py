@@ -95,5 +95,7 @@ def _load(items: Sequence[ImageItem], limit: int) -> list[Sample]:
             "give the images that the accuracy was measured on",
         )
     if len(found) < len(wanted):
-        progress.note(f"{len(wanted) - len(found)} images cannot be decoded and are left out")
+        lost = len(wanted) - len(found)
+        noun = "image" if lost == 1 else "images"
+        progress.note(f"{lost} {noun} cannot be decoded, and left out")
     return found

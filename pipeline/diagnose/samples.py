@@ -38,7 +38,7 @@ class Sample:
     kind: str
     ordinary: bool  # no odd form, in which decoders differ
     size: tuple[int, int]
-    given: NDArray[np.float64] | None = None
+    given: NDArray[np.float32] | None = None
     kitchen: Kitchen = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class Sample:
         return float(np.abs(pixels - pixels.mean(axis=2, keepdims=True)).mean())
 
 
-def small(planes: NDArray[np.float64]) -> NDArray[np.float64]:
+def small(planes: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return (3, side, side) values from afar: 16x16 means of all channels, mean 0, length 1."""
     side = planes.shape[1]
     edges = np.linspace(0, side, _THUMB + 1).astype(int)[:-1]

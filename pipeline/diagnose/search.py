@@ -16,13 +16,12 @@ import numpy as np
 
 from pipeline.diagnose import fit, register
 from pipeline.diagnose.decoders import COLOURS, DECODERS, RECOMPRESSED
+from pipeline.diagnose.filters import FILTERS, USUAL_FILTER
 from pipeline.diagnose.fit import Fit
 from pipeline.diagnose.recipes import (
     ANCHORS,
-    FILTERS,
     SIZES,
     TURNS,
-    USUAL_FILTER,
     Recipe,
 )
 from pipeline.diagnose.samples import Sample
@@ -32,6 +31,7 @@ HALF_EXACT = 0.3  # of float16
 PICTURES = 6
 _SCORED = 4  # of them, for each recipe that is good
 _GLANCED, _GLANCED_AT = 2, 16  # of them, for all recipes, and how many go on
+_HOPELESS = 60.0  # levels; above, the pictures have little to do with the images
 _NEAR = 0.35  # levels; below, what is left is a matter of rounding
 _KEPT = 4  # best entries of a table that go on to the next
 
@@ -96,7 +96,7 @@ class Search:
 
     def _decoded(self, best: Sequence[Recipe]) -> Iterable[Recipe]:
         yield from best
-        if self._score(best[0]) < _NEAR / 10:
+        if not _NEAR / 10 <= self._score(best[0]) <= _HOPELESS:
             return
         # A filter or a measured size that only came nearest may have hidden the decoder.
         plain = self._base.with_(turn=best[0].turn)

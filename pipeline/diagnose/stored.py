@@ -105,11 +105,16 @@ def _candidates(data: bytes) -> Iterator[Form]:
                 yield Form(kind, layout, side, channels, skip)
 
 
+def is_moderate(planes: NDArray[np.float64]) -> bool:
+    """Say whether all values are numbers that a pixel may have come to."""
+    return bool(np.isfinite(planes).all() and np.abs(planes).max() <= _MOST)
+
+
 def _roughness(planes: NDArray[np.float64]) -> float:
     """Return the mean difference of neighbours by the spread; infinite for what is no picture."""
-    magnitude = np.abs(planes)
-    if not np.isfinite(magnitude).all() or magnitude.max() > _MOST:
+    if not is_moderate(planes):
         return math.inf
+    magnitude = np.abs(planes)
     if np.count_nonzero((magnitude < _LEAST) & (magnitude > 0)) * 20 > planes.size:
         return math.inf
     # Of all values, and so the same for all layouts of one dtype.

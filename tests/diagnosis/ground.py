@@ -78,8 +78,8 @@ class Ground:
         folder = self.folder / "images"
         folder.mkdir()
         for number, (width, height) in enumerate(SIZES, 1):
-            options = {"quality": 92, "subsampling": number % 3}
-            photo(width, height, seed=number).save(folder / f"img{number}.JPEG", **options)
+            image = photo(width, height, seed=number)
+            image.save(folder / f"img{number}.JPEG", quality=92, subsampling=number % 3)
         for number, kind in enumerate(ODD, len(SIZES) + 1):
             (folder / f"img{number}.JPEG").write_bytes(encode(kind, number))
         return folder
@@ -186,7 +186,8 @@ def torchvision_transform(**changes: Any) -> Transform:
 
 def normalised(pixels: NDArray[Any]) -> NDArray[np.float32]:
     """Return uint8 pixels (224, 224, 3) as they should be: float32 (3, 224, 224)."""
-    return ((pixels.astype(np.float32) / 255 - MEAN) / STD).transpose(2, 0, 1)
+    values = (pixels.astype(np.float32) / 255 - MEAN) / STD
+    return np.asarray(values.transpose(2, 0, 1), np.float32)
 
 
 def cropped(image: Image.Image, filter_name: int = 2, size: int = 256) -> NDArray[np.uint8]:

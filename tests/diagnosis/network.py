@@ -177,6 +177,9 @@ def _training(module: Any) -> None:
 class FromPixels(nn.Module):
     """A network that normalises BGR pixels of 0 to 255 itself."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner = inner
@@ -190,7 +193,9 @@ class FromPixels(nn.Module):
 
 def _weights_of(model: onnx.ModelProto, place: int) -> onnx.TensorProto:
     node = [node for node in model.graph.node if node.op_type == "Conv"][place]
-    return next(tensor for tensor in model.graph.initializer if tensor.name == node.input[1])
+    found = [tensor for tensor in model.graph.initializer if tensor.name == node.input[1]]
+    assert isinstance(found[0], onnx.TensorProto)
+    return found[0]
 
 
 def _perturbed_in_file(model: onnx.ModelProto) -> None:

@@ -160,7 +160,7 @@ def _valued(scale: float, mean: Any, std: Any) -> Transform:
 
 
 def _opencv_pipeline(path: Path) -> Pixels:
-    image = cv2.imread(str(path))
+    image = np.asarray(cv2.imread(str(path)))
     height, width = image.shape[:2]
     scale = 256 / min(height, width)
     image = cv2.resize(image, (round(width * scale), round(height * scale)))
@@ -183,6 +183,10 @@ def _bgr_half(path: Path) -> Pixels:
     return ((_plain(path)[..., ::-1] / 255 - 0.5) / 0.5).transpose(2, 0, 1)
 
 
+def _row(values: Sequence[float]) -> Pixels:
+    return np.array(values, np.float32)
+
+
 _F = Image.Resampling
 _HWC: Transform = lambda path: normalised(cropped(rgb(path))).transpose(1, 2, 0)  # noqa: E731
 _CWH: Transform = lambda path: normalised(cropped(rgb(path))).transpose(0, 2, 1)  # noqa: E731
@@ -197,7 +201,7 @@ DECODING = (
     Fault(
         "saved as JPEG of quality 75 in between",
         "decoding",
-        ("JPEG of quality 75",),
+        ("JPEG compression of quality 75",),
         _made("q75", _recompressed),
     ),
     Fault("JPEG decoded at half size (draft)", "decoding", ("half",), _made("draft", _draft)),
@@ -227,7 +231,7 @@ RESIZE = (
     Fault(
         "torchvision on a tensor, antialias=False",
         "resize",
-        ("antialias",),
+        ("torchvision's bilinear on bytes (no antialias)",),
         _made("noanti", _on_tensors(False)),
     ),
     Fault(
@@ -248,7 +252,7 @@ RESIZE = (
     Fault(
         "central 87.5 % cut out, then resized",
         "resize",
-        ("central 0.875",),
+        ("central 0.875", "224x224"),
         _made("central", _central_fraction),
     ),
 )
@@ -307,21 +311,19 @@ VALUES = (
         "mean and std rounded in 0..255",
         "mean and std",
         ("rounded",),
-        _made("rounded", _valued(1, np.float32([124, 116, 104]), np.float32([58, 57, 57]))),
+        _made("rounded", _valued(1, _row([124, 116, 104]), _row([58, 57, 57]))),
     ),
     Fault(
         "CLIP's mean and std",
         "mean and std",
         ("CLIP",),
-        _made("clip", _valued(1 / 255, np.float32(_CLIP[0]), np.float32(_CLIP[1]))),
+        _made("clip", _valued(1 / 255, _row(_CLIP[0]), _row(_CLIP[1]))),
     ),
     Fault(
         "mean .4 .41 .42, std .3 .31 .29",
         "mean and std",
         ("0.4 0.41 0.42", "0.3 0.31 0.29"),
-        _made(
-            "own", _valued(1 / 255, np.float32([0.4, 0.41, 0.42]), np.float32([0.3, 0.31, 0.29]))
-        ),
+        _made("own", _valued(1 / 255, _row([0.4, 0.41, 0.42]), _row([0.3, 0.31, 0.29]))),
     ),
 )
 BYTES = (
