@@ -1,6 +1,6 @@
 """Make the pictures of the READMEs: the top of a real run's report, in light and in dark.
 
-They go to docs/pictures, as report-light.png and report-dark.png. It takes what the tests take
+They are report-light.png and report-dark.png. It takes what the tests take
 (tests/requirements.txt) and Debian's chromium.
 """
 
@@ -39,6 +39,13 @@ def main(argv: list[str] | None = None) -> int:
         metavar="WORK_DIR",
         help="the folder of the run; that of run_all.sh unless given",
     )
+    parser.add_argument(
+        "--out",
+        type=door.path,
+        default=PICTURES,
+        metavar="FOLDER",
+        help="where they go (default: docs/pictures of this project)",
+    )
     return door.enter(parser, _call, argv)
 
 
@@ -51,16 +58,16 @@ def _call(args: argparse.Namespace) -> door.Verdict:
     started = time.perf_counter()
     if browser.PROGRAM is None:
         raise PipelineError(browser.MISSING, "install it, or name another with VOVNET_CHROMIUM")
-    places.make_folder(PICTURES)
+    places.make_folder(args.out)
     with tempfile.TemporaryDirectory() as folder, browser.running() as found:
         page = Path(folder) / "report.html"
         report.make(args.work or identity.PROJECT / "work", page, Options())
-        sizes = [_take(found, page, scheme) for scheme in ("light", "dark")]
+        sizes = [_take(found, page, scheme, args.out) for scheme in ("light", "dark")]
     seconds = time.perf_counter() - started
-    return door.Verdict(f"2 pictures, {sum(sizes):,} bytes in {seconds:.1f} s -> {PICTURES}")
+    return door.Verdict(f"2 pictures, {sum(sizes):,} bytes in {seconds:.1f} s -> {args.out}")
 
 
-def _take(found: Browser, page: Path, scheme: str) -> int:
+def _take(found: Browser, page: Path, scheme: str, folder: Path) -> int:
     """Take the picture in one colour scheme; return its size in bytes."""
     from PIL import Image
 
@@ -81,7 +88,7 @@ def _take(found: Browser, page: Path, scheme: str) -> int:
     context.close()
     buffer = io.BytesIO()
     taken.convert("RGB").quantize(COLOURS).save(buffer, "PNG", optimize=True)
-    target = PICTURES / f"report-{scheme}.png"
+    target = folder / f"report-{scheme}.png"
     if buffer.tell() > MOST_BYTES:
         raise PipelineError(
             f"{target} would have {buffer.tell():,} bytes, and {MOST_BYTES:,} are the limit",

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page
 from sklearn.metrics import confusion_matrix  # type: ignore[import-untyped]
 
 from tests import browser as programs
 from tests import report_works
+from tests.conftest import PROJECT
 from tests.report_works import CLASSES, Work
 
 CHINESE = re.compile("[\u4e00-\u9fff]")
@@ -288,3 +292,19 @@ def test_it_prints_on_white_without_what_is_clicked(
     sheets = len(re.findall(rb"/Type\s*/Page\b", (tmp_path / "report.pdf").read_bytes()))
     assert 4 <= sheets <= 20
     context.close()
+
+
+def test_a_script_makes_the_pictures_of_the_readmes(work: Work, tmp_path: Path) -> None:
+    out = tmp_path / "pictures"
+    script = PROJECT / "docs" / "make_pictures.py"
+    words = [sys.executable, str(script), str(work.folder), "--out", str(out)]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    means = []
+    for name in ("report-light.png", "report-dark.png"):
+        assert (out / name).stat().st_size < 300_000
+        with Image.open(out / name) as picture:
+            assert picture.width == 2240 and 1000 < picture.height < 3000
+            means.append(np.asarray(picture.convert("L")).mean())
+    assert means[0] > 200 and means[1] < 60
+    assert sorted(path.name for path in out.iterdir()) == ["report-dark.png", "report-light.png"]
