@@ -563,6 +563,7 @@ def test_two_runs_of_one_folder_are_compared_by_their_files(tmp_path: Path) -> N
     assert {one["name"] for one in found["settings"]["differing"]} == {"batch size"}
     done = run("result_bs1.json", "result/" + perf.perf_name("vision", 16, 1), folder=work)
     assert done.returncode == 0, done.stderr
+    assert f"Top1 +0.00 points on {IMAGES} images" in done.stdout.splitlines()[-1]
 
 
 def test_two_runs_of_one_batch_size_must_be_told_apart(tmp_path: Path) -> None:
