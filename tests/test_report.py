@@ -6,10 +6,13 @@ Figures per class are compared with scikit-learn's, which has no part in making 
 from __future__ import annotations
 
 import csv
+import html
 import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -45,7 +48,7 @@ def found(work: Work) -> Any:
 
 
 @pytest.fixture(scope="module")
-def html(work: Work) -> str:
+def text(work: Work) -> str:
     return (work.folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -203,12 +206,35 @@ def test_what_ran_can_be_run_again(work: Work, found: Any) -> None:
     assert values["SHA-256 of the model"] == hashlib.sha256(model).hexdigest()
     assert found["ran"]["folder"] == str(work.folder)
     assert found["ran"]["versions"]["numpy"] == np.__version__
-    scripts = [Path(command.split()[1]).name for command in found["ran"]["commands"]]
+    entered, *commands = found["ran"]["commands"]
+    assert entered == f"cd '{work.folder}'"
+    scripts = [Path(command.split()[1]).name for command in commands]
     assert scripts == [
         *("vovnet_torch_preprocess.py", "get_info.py", "benchmark.py", "vision_metric_ImageNet.py"),
         *("benchmark.py", "vision_metric_ImageNet.py"),
     ]
-    assert "'my images'" in found["ran"]["commands"][0]
+    assert "'my images'" in commands[0]
+
+
+def test_the_commands_do_run_again(work: Work, tmp_path: Path) -> None:
+    folder = copy(work, tmp_path / "caf\udce9's")
+    report(folder)
+    before = report_works.data(folder)["per_class"]
+    for name in ("prep_dataset", "result"):
+        shutil.rmtree(folder / name)
+    for path in [*folder.glob("result_*"), *folder.glob("prep*")]:
+        path.unlink()
+    page = (folder / "report.html").read_text()
+    commands = html.unescape(re.findall("<pre[^>]*><code>(.*?)</code>", page, re.DOTALL)[0])
+    assert commands.startswith("cd $'")
+    python = Path(sys.executable).parent
+    env = os.environ | {"PATH": f"{python}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-e"], input=commands, cwd="/", env=env, text=True, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    report(folder)
+    assert report_works.data(folder)["per_class"] == before
 
 
 # Its verdicts
@@ -526,8 +552,8 @@ def test_the_same_folder_gives_the_same_bytes(work: Work, tmp_path: Path) -> Non
     ).read_text()
 
 
-def test_the_page_needs_nothing_but_itself(html: str) -> None:
-    page = Page(html)
+def test_the_page_needs_nothing_but_itself(text: str) -> None:
+    page = Page(text)
     for tag, attributes in page.elements:
         for name in ("src", "href", "xlink:href", "srcset", "poster", "data"):
             value = attributes.get(name) or ""
@@ -536,12 +562,12 @@ def test_the_page_needs_nothing_but_itself(html: str) -> None:
             else:
                 assert not value or value.startswith(("#", "data:"))
         assert not [name for name in attributes if name.startswith("on")]
-    assert "default-src 'none'" in html
-    assert not re.search(r"url\((?!#)|@import|https?://(?!www\.w3\.org)", html)
+    assert "default-src 'none'" in text
+    assert not re.search(r"url\((?!#)|@import|https?://(?!www\.w3\.org)", text)
 
 
-def test_the_page_can_be_read_by_all(html: str) -> None:
-    page = Page(html)
+def test_the_page_can_be_read_by_all(text: str) -> None:
+    page = Page(text)
     ids = Counter(value for _, a in page.elements if (value := a.get("id")))
     assert max(ids.values()) == 1
     for tag, attributes in page.elements:
@@ -559,8 +585,8 @@ def test_the_page_can_be_read_by_all(html: str) -> None:
     assert captions == tags.count("table") > 5
 
 
-def test_names_from_outside_are_no_markup(work: Work, html: str) -> None:
-    page = Page(html)
+def test_names_from_outside_are_no_markup(work: Work, text: str) -> None:
+    page = Page(text)
     assert [tag for tag, _ in page.elements].count("script") == 1
     assert f"{SHOWN_HOSTILE}.png" in page.texts
     assert f"{SHOWN_NO_UTF8}.png" in page.texts
@@ -589,6 +615,17 @@ def test_a_matplotlibrc_of_the_folder_changes_nothing(work: Work, tmp_path: Path
 
 
 # How it is called
+
+
+def test_names_that_are_no_utf8(work: Work, tmp_path: Path) -> None:
+    folder = tmp_path / "caf\udce9 work"
+    shutil.copytree(work.folder, folder)
+    done = report(folder, "--out", folder / "\udce9.html")
+    assert done.stdout.endswith("\\udce9.html\n")
+    page = (folder / "\udce9.html").read_text(encoding="utf-8")
+    assert '<p class="name">caf\\udce9 work</p>' in page
+    assert '<a href="%E9.json">\\udce9.json</a>' in page
+    assert report_works.data(folder, "\udce9")["name"] == "caf\\udce9 work"
 
 
 def test_a_report_beside_the_project_and_its_verdict(work: Work, tmp_path: Path) -> None:

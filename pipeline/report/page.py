@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from markupsafe import Markup
 
 from pipeline import published
+from pipeline.errors import one_line
 from pipeline.report import content, plots, verdicts, words
 
 _FOLDER = Path(__file__).parent
@@ -41,6 +44,8 @@ def to_html(
         "mib": lambda value: "" if value is None else f"{value / (1 << 20):,.0f}",
         "ms": lambda value: f"{value:,.4g}" if value < 1000 else f"{value:,.0f}",
         "jpeg": _data_address,
+        "shown": one_line,
+        "address": lambda name: quote(os.fsencode(name)),
     }
     environment.filters |= filters
     return environment.get_template("page.html.j2").render(

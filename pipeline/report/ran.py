@@ -31,7 +31,7 @@ def of(sources: Sources, runs: Sequence[work_dir.Run], facts: Sequence[Run]) -> 
         ),
         versions=dict(sorted(versions.items())),
         folder=one_line(folders[0]) if len(folders) == 1 else "",
-        commands=tuple(_commands(stages, several=len(folders) > 1)),
+        commands=tuple(_commands(stages, folders)),
         files=tuple(_files(sources.work, facts)),
     )
 
@@ -76,23 +76,37 @@ def _settings(facts: Sequence[Run]) -> Iterator[Fact]:
             yield Fact(words.say(f"ran.{name}"), ", ".join(told))
 
 
-def _commands(stages: Sequence[Json], several: bool) -> Iterator[str]:
+def _commands(stages: Sequence[Json], folders: Sequence[str]) -> Iterator[str]:
     """Yield what to type to run the stages again; where folders differ, each with its own."""
+    if len(folders) == 1:
+        yield f"cd {_quoted(folders[0])}"
     for made in stages:
         if not made["command"]:
             continue
-        words_of = list(made["command"])
-        program = Path(words_of[0])
-        if program.suffix == ".py":
-            if program.name == "__main__.py":
-                package = shlex.quote(str(program.parent.parent))
-                start = f"PYTHONPATH={package} python3 -m {shlex.quote(program.parent.name)}"
-            else:
-                start = f"python3 {shlex.quote(words_of[0])}"
-        else:
-            start = shlex.quote(words_of[0])
-        line = " ".join([start, *map(shlex.quote, words_of[1:])])
-        yield one_line(f"cd {shlex.quote(made['folder'])} && {line}" if several else line)
+        script, *rest = made["command"]
+        place = Path(script)
+        start = [script]
+        if place.name == "__main__.py":
+            start = ["python3", "-m", place.parent.name]
+        elif place.suffix == ".py":
+            start = ["python3", script]
+        line = " ".join(map(_quoted, [*start, *rest]))
+        if place.name == "__main__.py":
+            line = f"PYTHONPATH={_quoted(str(place.parent.parent))} {line}"
+        yield f"cd {_quoted(made['folder'])} && {line}" if len(folders) > 1 else line
+
+
+def _quoted(word: str) -> str:
+    """Return a word as one types it in bash; what cannot be shown is in its form $'...'."""
+    if one_line(word) == word:
+        return shlex.quote(word)
+    try:
+        data = word.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return one_line(shlex.quote(word))  # no name of a file, so nobody can type it
+    plain = (c for c in range(0x20, 0x7F) if c not in b"'\\")
+    known = {c: chr(c) for c in plain}
+    return "$'" + "".join(known.get(byte, f"\\x{byte:02x}") for byte in data) + "'"
 
 
 def _files(work: work_dir.Work, facts: Sequence[Run]) -> Iterator[Fact]:
