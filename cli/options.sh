@@ -2,8 +2,8 @@
 # shellcheck disable=SC2034,SC2154 # run_all.sh, which reads this file, sets and reads the variables
 # The command line of run_all.sh: its help, its options, and what is wrong with them.
 
-readonly all_stages=(sample export preprocess info benchmark accuracy speed)
-readonly ascend_stages=(sample export om preprocess info reference benchmark accuracy speed)
+readonly all_stages=(sample export preprocess info benchmark accuracy speed report)
+readonly ascend_stages=(sample export om preprocess info reference benchmark accuracy speed report)
 readonly all_options="--weights --images --labels --batch-size --work-dir --limit --engine \
 --device --runner --soc-version --aipp --only --from --force --dry-run --quiet --verbose --help"
 

@@ -13,6 +13,7 @@ title_of() { # STAGE
         benchmark) echo '.bin -> results, timed' ;;
         accuracy) echo 'results + labels -> TopN' ;;
         speed) echo 'perf files -> speed' ;;
+        report) echo 'all of it -> report.html' ;;
     esac
 }
 
@@ -58,6 +59,8 @@ stage_speed() {
     done
     step '' perf_report.py "${files[@]}"
 }
+
+stage_report() { step '' -m report . ${soc:+--soc-version "$soc"}; }
 
 # OUTPUT SCRIPT [ARGUMENT ...]: one of the project's scripts, unless OUTPUT is just what it would
 # make. The script -m is the project's Python package.

@@ -12,6 +12,7 @@ from pipeline.errors import PipelineError, one_line
 from pipeline.formats import perf, result, text
 
 MODEL = Path("vovnet39.onnx")
+REPORT = Path("report.html")
 MISSING = "-"
 _MOST_BYTES = 1 << 20  # of a result or a perf file, which have some hundred
 HEADINGS = ("batch", "images", "Top1", "95 % interval", "Top5", "images/s", "end to end", "verdict")
@@ -173,4 +174,12 @@ def _files(rows: Sequence[Row]) -> list[tuple[str, list[Path]]]:
         ("dumps", [row.dumps for row in rows]),
         ("accuracy", [row.result_file for row in rows]),
         ("speed", [row.perf_file for row in rows]),
+        ("report", [REPORT] if _is_of_now(rows) else []),
     ]
+
+
+def _is_of_now(rows: Sequence[Row]) -> bool:
+    """Say whether the report was made after the figures that it shows."""
+    figures = [place for row in rows for place in (row.result_file, row.perf_file)]
+    times = [place.stat().st_mtime_ns for place in (*figures, REPORT) if place.exists()]
+    return REPORT.exists() and max(times) == times[-1]

@@ -108,6 +108,18 @@ def make_sample(folder, force):
         run.details = {"meaning": "It means nothing."}
     return "sample"
 '''
+REPORT = '''
+"""The stand-in for the report."""
+from types import SimpleNamespace
+
+def Options(*given):
+    return given
+
+def make(work, out, options):
+    out.write_text("a page")
+    report = SimpleNamespace(runs=[1, 2], per_class=None)
+    return SimpleNamespace(report=report, pictures=0, others=[], size=6, page=out)
+'''
 
 
 class Project:
@@ -122,10 +134,13 @@ class Project:
             shutil.copytree(
                 PROJECT / room,
                 folder / room,
-                ignore=shutil.ignore_patterns("__pycache__", "sample"),
+                ignore=shutil.ignore_patterns("__pycache__", "sample", "report"),
             )
         (folder / "pipeline/sample").mkdir()
         (folder / "pipeline/sample/__init__.py").write_text(SAMPLE)
+        (folder / "pipeline/report").mkdir()
+        for name in ("__init__.py", "gather.py"):
+            (folder / "pipeline/report" / name).write_text(REPORT)
         (folder / "env.sh").write_text(f"PATH='{BIN}':$PATH\nexport PATH\n")
         for name, text in STAGES.items():
             (folder / name).write_text(STAND_IN + text)
@@ -194,13 +209,14 @@ def test_whole_run_without_options_takes_the_sample_and_ends_with_the_table(
     assert names(project.calls()) == WHOLE
     headings = [line for line in done.stderr.splitlines() if line.startswith("[")]
     assert headings == [
-        "[1/7] make the sample",
-        "[2/7] checkpoint -> ONNX",
-        "[3/7] images -> .bin",
-        "[4/7] .bin -> .info",
-        "[5/7] .bin -> results, timed",
-        "[6/7] results + labels -> TopN",
-        "[7/7] perf files -> speed",
+        "[1/8] make the sample",
+        "[2/8] checkpoint -> ONNX",
+        "[3/8] images -> .bin",
+        "[4/8] .bin -> .info",
+        "[5/8] .bin -> results, timed",
+        "[6/8] results + labels -> TopN",
+        "[7/8] perf files -> speed",
+        "[8/8] all of it -> report.html",
     ]
     table = done.stdout[done.stdout.index("all of it in ") :].splitlines()
     table = [" ".join(line.split()) for line in table]
@@ -222,6 +238,7 @@ def test_whole_run_without_options_takes_the_sample_and_ends_with_the_table(
         "accuracy result_bs1.json result_bs16.json",
         "speed result/perf_vision_batchsize_1_device_0.txt"
         " result/perf_vision_batchsize_16_device_1.txt",
+        "report report.html",
     ]
     assert re.fullmatch(rf"OK: 2 batch sizes in [0-9.]+ s -> {re.escape(str(project.work))}", last)
     assert not list(project.folder.parent.rglob("pwned"))
@@ -293,7 +310,7 @@ def test_run_stops_at_the_first_failure_with_its_exit_code(project: Project, scr
     done = project.run(code=7)
     assert names(project.calls()) == WHOLE[: WHOLE.index(script.removesuffix(".py")) + 1]
     assert re.fullmatch(
-        r"run_all\.sh: FAILED: stopped in stage \d of 7 \(\w+\) with exit code 7 after \d+ s in "
+        r"run_all\.sh: FAILED: stopped in stage \d of 8 \(\w+\) with exit code 7 after \d+ s in "
         rf"{re.escape(str(project.work))}; the same command goes on from here",
         done.stderr.splitlines()[-1],
     )
@@ -323,7 +340,7 @@ def test_dry_run_prints_commands_that_can_be_pasted_and_makes_nothing(
     before = sorted(tmp_path.rglob("*"))
     printed = project.run(*options, "--dry-run").stdout
     assert sorted(tmp_path.rglob("*")) == before
-    assert "# [1/6] checkpoint -> ONNX" in printed
+    assert "# [1/7] checkpoint -> ONNX" in printed
     done = subprocess.run(["bash", "-e"], input=printed, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert names(project.calls()) == [*WHOLE[:4], *WHOLE[6:]]
@@ -335,7 +352,7 @@ def test_printed_commands_are_those_of_the_dry_run(project: Project) -> None:
     planned = project.run("--dry-run").stdout.splitlines()
     printed = project.run().stderr.splitlines()
     commands = [line for line in planned if line.startswith(("cd ", "source ", "python3 ", "env "))]
-    assert len(commands) == 12
+    assert len(commands) == 13
     assert [line for line in commands if line in printed] == commands[:-1]
 
 
@@ -376,8 +393,8 @@ def test_only_and_from_choose_stages(project: Project) -> None:
     project.calls()
     done = project.run("--only", "benchmark", "--force")
     assert names(project.calls()) == ["benchmark"] * 2
-    assert "[5/7]" in done.stderr
-    assert "[6/7]" not in done.stderr
+    assert "[5/8]" in done.stderr
+    assert "[6/8]" not in done.stderr
     assert "all of it" not in done.stdout
     done = project.run("--from=accuracy", "--force")
     assert names(project.calls()) == WHOLE[5:]
@@ -479,10 +496,10 @@ def test_missing_path_is_one_line_and_exit_1(
 def test_results_go_to_stdout_and_all_else_to_stderr(project: Project) -> None:
     done = project.run()
     heads = ["OK: ", "speed of ", "all of it in ", "batch", "1 ", "16 ", "images/s", "unknown ("]
-    heads += ["It means", "model", "dumps", "accuracy", "speed"]
+    heads += ["It means", "model", "dumps", "accuracy", "speed", "report"]
     lines = [line.lstrip() for line in done.stdout.splitlines() if line]
     assert [line for line in lines if not line.startswith(tuple(heads))] == []
-    for words in ("source ", "cd ", "[1/7] make", "[7/7] perf", "python3 ", "env PYTHONPATH="):
+    for words in ("source ", "cd ", "[1/8] make", "[8/8] all", "python3 ", "env PYTHONPATH="):
         assert any(line.startswith(words) for line in done.stderr.splitlines()), words
     again = project.run()
     assert "up to date" in again.stderr and "up to date" not in again.stdout
@@ -521,7 +538,7 @@ def test_verbose_is_passed_on_and_changes_no_output(project: Project) -> None:
 
 def test_quiet_dry_run_is_its_commands_alone(project: Project) -> None:
     lines = project.run("--dry-run", "--quiet").stdout.splitlines()
-    assert len(lines) == 13
+    assert len(lines) == 14
     assert not [line for line in lines if line.startswith("#")]
     assert all(line.endswith(" --quiet") for line in lines[3:])
 
@@ -579,3 +596,4 @@ def test_real_stages_go_from_the_sample_to_the_table(sample_folder: Path, tmp_pa
     again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert again.stderr.count("up to date: ") == 7
+    assert "24 images" in (work / "report.md").read_text()
