@@ -15,6 +15,10 @@ _PROG = "python3 -m pipeline report"
 
 def main(argv: list[str], *, last: bool = False) -> int:
     """Write the report of a work folder, and the same data as JSON, CSV and Markdown."""
+    return door.enter(_parser(), _call, argv, last=last)
+
+
+def _parser() -> door.Parser:
     parser = door.Parser(
         "Make one page of a work folder: verdicts, accuracy, speed beside the published figures,\n"
         "time, latency, memory, accuracy per class, confusions, wrong images, what ran. It is one\n"
@@ -59,21 +63,21 @@ def main(argv: list[str], *, last: bool = False) -> int:
         metavar="NAME",
         help="the card's chip, as in Ascend310P3 (default: what the records say)",
     )
+    return parser
 
-    def call(args: argparse.Namespace) -> door.Verdict:
-        from pipeline import identity, report
-        from pipeline.report.gather import Options
 
-        started = time.perf_counter()
-        work = args.work or identity.PROJECT / "work"
-        options = Options(args.images, args.gallery, args.published, args.soc_version)
-        made = report.make(work, args.out or work / "report.html", options)
-        runs = len(made.report.runs)
-        wrong = made.report.per_class.wrong_images if made.report.per_class else 0
-        return door.Verdict(
-            f"{runs} run{'' if runs == 1 else 's'}, {made.pictures} of {wrong} wrong images shown, "
-            f"{len(made.others) + 1} files, {made.size:,} bytes in "
-            f"{time.perf_counter() - started:.1f} s -> {made.page}"
-        )
+def _call(args: argparse.Namespace) -> door.Verdict:
+    from pipeline import identity, report
+    from pipeline.report.gather import Options
 
-    return door.enter(parser, call, argv, last=last)
+    started = time.perf_counter()
+    work = args.work or identity.PROJECT / "work"
+    options = Options(args.images, args.gallery, args.published, args.soc_version)
+    made = report.make(work, args.out or work / "report.html", options)
+    runs = len(made.report.runs)
+    wrong = made.report.per_class.wrong_images if made.report.per_class else 0
+    return door.Verdict(
+        f"{runs} run{'' if runs == 1 else 's'}, {made.pictures} of {wrong} wrong images shown, "
+        f"{len(made.others) + 1} files, {made.size:,} bytes in "
+        f"{time.perf_counter() - started:.1f} s -> {made.page}"
+    )
