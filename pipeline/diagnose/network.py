@@ -139,7 +139,7 @@ def examine(
 
 def _spread(chosen: Sequence[Sample], count: int) -> list[Sample]:
     """Return samples that are not flat, the most colourful of each part of the set."""
-    able = [s for s in chosen if float(s.reference.std()) > 4] or list(chosen)
+    able = [s for s in chosen if s.contrast > 4] or list(chosen)
     step = max(1, len(able) // count)
     return able[::step][:count]
 

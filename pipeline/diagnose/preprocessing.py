@@ -53,6 +53,7 @@ class Explanation:
     moved: str = ""  # files under the name of another image, in words
     unread: Sequence[str] = ()  # files of another size than the rest
     colourful: bool = True
+    flat: bool = False  # every image is of one colour, and tells nothing
 
     @property
     def same(self) -> bool:
@@ -130,6 +131,7 @@ def _search(able: Sequence[Sample], result: Explanation) -> None:
         return
     with_files = [sample for sample in able if sample.given is not None]
     few = samples.for_search(with_files, PICTURES)
+    result.flat = not few
     exact = HALF_EXACT if form.dtype.itemsize == 2 and form.dtype.kind == "f" else EXACT
     progress.note(f"searching for what explains the .bin files, on {len(few)} images")
     search = Search(few, form.side, exact)

@@ -85,6 +85,10 @@ def _unreadable(found: Explanation) -> list[Step]:
 def _unexplained(found: Explanation) -> list[Step]:
     amount = f"{found.equal} of {found.compared} images equal"
     said = "the .bin files follow from the images by no recipe that is known"
+    if found.flat:
+        said = (
+            "the .bin files differ, and the images are of one colour each, which does not tell why"
+        )
     first = Step(
         PREPROCESSING[0],
         DIFFERS,

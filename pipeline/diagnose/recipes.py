@@ -169,6 +169,7 @@ class Kitchen:
 
     data: bytes
     _decoded: dict[str, Pixels | None] = field(default_factory=dict)
+    _last: tuple[object, Pixels] | None = None
 
     def decoded(self, decoder: str) -> Pixels | None:
         """Return the decoded picture, or None where the decoder does not take the file."""
@@ -185,8 +186,8 @@ class Kitchen:
         return found
 
     def forget(self) -> None:
-        """Give the memory of decoded pixels back."""
-        self._decoded = {}
+        """Give the memory of pixels back."""
+        self._decoded, self._last = {}, None
 
     def make(self, recipe: Recipe) -> Pixels | None:
         """Return (side, side, 3) pixels by `recipe`, or None where it does not apply."""
@@ -199,8 +200,15 @@ class Kitchen:
         new = recipe.size.of(width, height)
         if not pixels.size or math.prod(new) > MOST_PIXELS:
             return None
-        resized = pixels if new == (width, height) else FILTERS[recipe.filter](pixels, new)
+        resized = pixels if new == (width, height) else self._resized(recipe, pixels, new)
         return TURNS[recipe.turn](_cropped(resized, recipe))
+
+    def _resized(self, recipe: Recipe, pixels: Pixels, new: tuple[int, int]) -> Pixels:
+        """Resize; recipes that differ in crop or turn only, share the last result."""
+        key = recipe.decoder, recipe.size, recipe.filter
+        if self._last is None or self._last[0] != key:
+            self._last = key, FILTERS[recipe.filter](pixels, new)
+        return self._last[1]
 
 
 def _cropped(pixels: Pixels, recipe: Recipe) -> Pixels:

@@ -24,6 +24,7 @@ from pipeline.imagenet.transform import prepare_pixels
 _EXIF_ORIENTATION = 0x0112
 _TALLEST = 3.0  # sides of an ordinary picture
 _SMALLEST = 64  # pixels
+_HUGE = 2_000_000  # pixels
 _BLOCK = 32  # images in a row, so that neighbours that changed places are seen
 _THUMB = 16
 
@@ -57,6 +58,11 @@ class Sample:
     def thumb(self) -> NDArray[np.float64]:
         """The reference from afar, as one vector of mean 0 and length 1."""
         return small(self.reference.transpose(2, 0, 1).astype(np.float64))
+
+    @cached_property
+    def contrast(self) -> float:
+        """The standard deviation within the channels, in levels."""
+        return float(self.reference.std(axis=(0, 1)).mean())
 
     @cached_property
     def colour(self) -> float:
@@ -121,12 +127,18 @@ def for_search(samples: Sequence[Sample], most: int) -> list[Sample]:
     def fit(sample: Sample) -> bool:
         short, long = sorted(sample.size)
         good = sample.ordinary and short >= _SMALLEST and long <= _TALLEST * short
-        return good and float(sample.reference.std()) > 4
+        return good and sample.contrast > 4
+
+    def is_huge(sample: Sample) -> bool:
+        return sample.size[0] * sample.size[1] > _HUGE
 
     able = [s for s in samples if s.given is not None and fit(s)] or [
-        s for s in samples if s.given is not None and float(s.reference.std()) > 1
+        s for s in samples if s.given is not None and s.contrast > 1
     ]
-    ranked = sorted(able, key=lambda s: -s.colour)
+    modest = [sample for sample in able if not is_huge(sample)]
+    if len(modest) < most // 2:
+        most = max(2, most // 2)  # each recipe costs as much as the pictures are large
+    ranked = sorted(modest if len(modest) >= most // 2 else able, key=lambda s: -s.colour)
     large = [s for s in ranked if min(s.size) > 320]
     small_ones = [s for s in ranked if min(s.size) <= 320]
     # Not all of the most colourful: they may be of one class, and alike.

@@ -59,7 +59,15 @@ class Search:
         if not self._samples:
             return None
         best = [self._base]
-        for stage in (self._turns, self._sizes, self._filters, self._measured, self._decoded):
+        for stage in (
+            list,
+            self._turns,
+            self._filter,
+            self._sizes,
+            self._filters,
+            self._measured,
+            self._decoded,
+        ):
             best = self._best(stage(best))[:_KEPT]
             if self._score(best[0]) <= self._exact / 2 and self._is_exact(best[0]):
                 break
@@ -69,6 +77,10 @@ class Search:
         yield self._base
         yield from (self._base.with_(turn=turn) for turn in TURNS if turn)
         yield from (self._base.with_(decoder=decoder) for decoder in COLOURS)
+
+    def _filter(self, best: Sequence[Recipe]) -> Iterable[Recipe]:
+        yield from best
+        yield from (best[0].with_(filter=name) for name in FILTERS)
 
     def _sizes(self, best: Sequence[Recipe]) -> Iterable[Recipe]:
         yield from best
