@@ -56,7 +56,7 @@ def test_a_fault_of_the_preprocessing_is_named(ground: Ground, fault: Fault) -> 
     check(ground, fault)
 
 
-@pytest.mark.parametrize("fault", cases((*network.LAYERS, *network.INPUT)))
+@pytest.mark.parametrize("fault", cases((*network.LAYERS, *network.INT8, *network.INPUT)))
 def test_a_fault_of_the_conversion_is_named(ground: Ground, fault: Fault) -> None:
     check(ground, fault)
 

@@ -237,6 +237,7 @@ def test_images_that_cannot_be_decoded_are_left_out(ground: Ground, tmp_path: Pa
     assert "1 image cannot be decoded" in done.stderr
 
 
+@pytest.mark.slow
 def test_v_tells_every_layer(ground: Ground) -> None:
     from tests.diagnosis.network import checkpoint
 

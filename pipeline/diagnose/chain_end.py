@@ -46,8 +46,9 @@ def examine(
     guesses = np.zeros(0, np.intp)
     classes = 0
     if computed:
-        own = next(iter(computed.logits.values()))
-        names, guesses, classes = computed.names, own.argmax(axis=1), own.shape[1]
+        # The answers to right inputs tell of the labels, whatever the .bin files are.
+        best = computed.logits.get(_REFERENCE, next(iter(computed.logits.values())))
+        names, guesses, classes = computed.names, best.argmax(axis=1), best.shape[1]
     if dumps is None:
         steps += [skipped(name, _GIVE) for name in (answers.VALUES, answers.ORDER)]
     elif computed is None:

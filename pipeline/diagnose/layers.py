@@ -175,17 +175,19 @@ def _quantised(
     if good:
         return Step(LAYERS, SAME, f"{logits}, expected of int8", detail, figures=figures)
     others = [p for p in pairs if causes.same_weights(p.point, p.layer, True) is False]
+    advice = "quantise anew with vovnet39_quantize.py, on real pictures and per channel"
     if others:
+        convolutions = sum(pair.point.kind == CONV for pair in pairs)
         said = (
             f"the int8 model has other weights than the checkpoint in {len(others)} of"
-            f" {len(pairs)} layers, the first {others[0].point.name} ({logits})"
+            f" {convolutions} convolutions, the first {others[0].point.name} ({logits})"
         )
+        advice = f"{_ANEW}, and quantise that with vovnet39_quantize.py"
     else:
         said = (
             f"the int8 model loses more than int8 should ({logits}), most of it in"
             f" {worst.point.name}"
         )
-    advice = "quantise anew with vovnet39_quantize.py, on real pictures and per channel"
     return Step(LAYERS, DIFFERS, str(logits), detail, said, advice, figures)
 
 

@@ -140,7 +140,7 @@ def _explained(found: Explanation, best: Found, named: Named) -> Iterator[Step]:
                 advice = "prepare these images anew"
             if name in PREPROCESSING[4:] and is_pixels:
                 advice = "write the uint8 pixels as they are: the model normalises them itself"
-            yield Step(name, verdict, reach, what[name], whole, advice, extra)
+            yield Step(name, verdict, reach, differing[name], whole, advice, extra)
         elif name == "channel order" and not found.colourful:
             yield skipped(name, "no image here has colours that tell")
         else:

@@ -131,11 +131,19 @@ def _other_model(ground: Ground) -> Sequence[object]:
 def _other_inputs(ground: Ground) -> Sequence[object]:
     """Dump the answers to the right inputs, and give .bin files of BGR pictures."""
     folder = ground.folder / "bgr_beside"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for name in ground.names:
         values = np.fromfile(ground.right_bins / f"{name}.bin", np.float32)
         np.ascontiguousarray(values.reshape(3, 224, 224)[::-1]).tofile(folder / f"{name}.bin")
     return ["--model", ground.classifier, "--bins", folder, "--dumps", ground.right_dumps]
+
+
+def _two_at_once(ground: Ground) -> Sequence[object]:
+    """Give .bin files of BGR pictures and labels from 1."""
+    bins = _other_inputs(ground)[3]
+    labels = {name: label + 1 for name, label in ground.labels.items()}
+    given = ["--model", ground.classifier, "--bins", bins]
+    return [*given, "--labels", ground.label_file("two", labels)]
 
 
 def _incomplete(ground: Ground) -> Sequence[object]:
@@ -244,6 +252,12 @@ DUMPS = (
     Fault("dumps of three images missing", "dump order", ("3 images have no dump",), _incomplete),
 )
 LABELS = (
+    Fault(
+        "BGR files, and labels from 1",
+        "channel order",
+        ("BGR", "labels: the labels are one too high"),
+        _two_at_once,
+    ),
     Fault(
         "labels from 1",
         "labels",

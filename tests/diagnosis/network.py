@@ -10,9 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
+from onnxruntime import quantization
 from torch import Tensor, nn
 
 from models_vovnet import vovnet
@@ -265,6 +267,38 @@ def _tensors_for_pixels(ground: Ground) -> Sequence[object]:
     return [*words[:-1], ground.right_bins]
 
 
+class _Pictures(quantization.CalibrationDataReader):  # type: ignore[misc]
+    """Some of the right .bin files, for ranges."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._paths = iter([ground.right_bins / f"{name}.bin" for name in ground.names[:6]])
+
+    def get_next(self) -> dict[str, Any] | None:
+        path = next(self._paths, None)
+        if path is None:
+            return None
+        return {"image": np.fromfile(path, np.float32).reshape(1, 3, 224, 224)}
+
+
+def _int8(key: str, change: Change) -> Plant:
+    """Return a plant of an int8 model, by ONNX Runtime's own quantisation."""
+
+    def plant(ground: Ground) -> Sequence[object]:
+        words = list(_exported(f"{key}_fp32", change)(ground))
+        target = ground.folder / f"{key}.onnx"
+        quantization.quantize_static(
+            words[-1],
+            target,
+            _Pictures(ground),
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+        return [*words[:-1], target]
+
+    return plant
+
+
 def _no_checkpoint(ground: Ground) -> Sequence[object]:
     return ["--model", ground.classifier]
 
@@ -349,6 +383,14 @@ LAYERS = (
         _exported("training", _training, batch=2),
     ),
 )
+INT8 = (
+    Fault(
+        "int8 of another checkpoint",
+        "layers",
+        ("int8", "other weights"),
+        _int8("int8_other", _other_weights),
+    ),
+)
 INPUT = (
     Fault(
         "a model that normalises BGR pixels itself",
@@ -361,6 +403,7 @@ INPUT = (
     ),
 )
 CONTROLS = (
+    Fault("int8 by ONNX Runtime's own recipe", "", (), _int8("int8", lambda module: None)),
     Fault("this project's model and torchvision's files", "", (), _project("float32")),
     Fault("this project's model for pixels, and pixels", "", (), _project("uint8")),
     Fault(
@@ -378,4 +421,4 @@ CONTROLS = (
     Fault("a batch fixed to 4", "", (), _fixed_batch),
     Fault("a model of another kind, no checkpoint", "", (), _no_checkpoint),
 )
-ALL = (*LAYERS, *INPUT, *CONTROLS)
+ALL = (*LAYERS, *INT8, *INPUT, *CONTROLS)
