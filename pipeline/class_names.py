@@ -12,23 +12,38 @@ from pipeline import chain, record
 from pipeline.errors import PipelineError
 from pipeline.record import Json
 
+SAMPLE, FOLDERS, IMAGENET, NOBODY = "sample", "folders", "imagenet", "nobody"
 IMAGENET_CLASSES = 1000
 _WORDNET_ID = re.compile(r"n[0-9]{8}")  # what ImageNet's class folders are called
 
 
-def of_labels(labels: Path | None, prepared: Json | None, classes: int) -> dict[int, str]:
-    """Return the names of the classes of a label file, as far as something tells them.
+def of_run(sample: Json | None, prepared: Json | None, classes: int) -> tuple[dict[int, str], str]:
+    """Return the names of the classes of a run, and whose they are: one of the words above.
 
-    `prepared` is the record of the preprocessing, which knows the folders of an image folder's
-    classes, and `classes` the number of the model's outputs, of which ImageNet's have 1000, or
-    1001.
+    `sample` is the record of the sample where its labels were scored, `prepared` that of the
+    preprocessing, which knows the folders of an image folder's classes, and `classes` the number
+    of the model's outputs, of which ImageNet's have 1000, or 1001.
     """
-    if labels and (made := _record_of(labels.parent)) and made["stage"] == "sample":
-        return of_sample(made)
+    if sample:
+        return of_sample(sample), SAMPLE
     folders = list(map(str, chain.field(prepared, list, "details", "classes") or []))
     if folders and not all(map(_WORDNET_ID.fullmatch, folders)):
-        return dict(enumerate(folders))
-    return imagenet() if classes in (IMAGENET_CLASSES, IMAGENET_CLASSES + 1) else {}
+        return dict(enumerate(folders)), FOLDERS
+    if classes not in (IMAGENET_CLASSES, IMAGENET_CLASSES + 1):
+        return {}, NOBODY
+    return imagenet(), IMAGENET
+
+
+def sample_of(labels: Path | None) -> Json | None:
+    """Return the record of the sample that a label file lies in, or None where it is no sample's.
+
+    A record that cannot be read is no sample's.
+    """
+    try:
+        made = record.load(labels.parent) if labels else None
+    except (PipelineError, OSError):
+        return None
+    return made if made and made["stage"] == "sample" else None
 
 
 def imagenet() -> dict[int, str]:
@@ -64,13 +79,6 @@ def of_sample(made: Json) -> dict[int, str]:
 def name_of(label: int, names: Mapping[int, str]) -> str:
     """Return a class's name, or its number where it has none."""
     return names.get(label) or f"class {label}"
-
-
-def _record_of(folder: Path) -> Json | None:
-    try:
-        return record.load(folder)
-    except (PipelineError, OSError):
-        return None
 
 
 def _is_name(targets: list[ast.expr], name: str) -> bool:

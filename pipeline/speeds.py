@@ -220,7 +220,8 @@ def _chips(made: record.Json | None) -> tuple[int, str]:
     if made is None:
         return CHIPS_PER_310_CARD, f"a 310 card has {CHIPS_PER_310_CARD} chips (else give --chips)"
     engine = made.get("details", {}).get("engine", "an engine")
-    if engine == ON_CARD:
+    # What one of the card's own tools measured has a record that names it as the runner.
+    if engine == ON_CARD or "runner" in made.get("settings", {}):
         return CHIPS_PER_310_CARD, f"a 310 card has {CHIPS_PER_310_CARD} chips (else give --chips)"
     return 1, f"measured here by {engine}, without a card"
 

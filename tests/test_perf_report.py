@@ -107,6 +107,17 @@ def keep_record(
     record.path_of(folder / output.name).write_text(json.dumps(content))
 
 
+def test_what_the_cards_own_tool_measured_is_of_a_card(blocks: Path) -> None:
+    name = perf.perf_name("vision", 4, 0)
+    keep_record(blocks, blocks / "dumpOutput_device0", blocks / name)
+    place = record.path_of(blocks / "dumpOutput_device0")
+    content = json.loads(place.read_text())
+    content |= {"settings": {"runner": "tool"}, "details": {"engine": "benchmark.x86_64"}}
+    place.write_text(json.dumps(content))
+    rates = {line.split()[4] for line in run(blocks, name).stdout.splitlines()[1:2]}
+    assert rates == {CARD_RATES[4]}
+
+
 def test_what_was_measured_on_this_machine_is_one_chip(blocks: Path) -> None:
     name = perf.perf_name("vision", 4, 0)
     keep_record(blocks, blocks / "dumpOutput_device0", blocks / name)

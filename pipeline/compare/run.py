@@ -71,7 +71,8 @@ def _names(comparisons: Sequence[Comparison]) -> dict[int, str]:
             if found.matched and found.matched.flips:
                 prepared = one.base.work.made_by(chain.PREPROCESS)
                 score = found.base
-                return class_names.of_labels(score.labels, prepared, score.found.classes)
+                sample = class_names.sample_of(score.labels)
+                return class_names.of_run(sample, prepared, score.found.classes)[0]
     return {}
 
 

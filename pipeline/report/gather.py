@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +15,6 @@ from pipeline.report import gallery, ran, times, verdicts, words
 from pipeline.report.content import PerClass, Picture, Report, Run, Top
 from pipeline.report.origin import Sources
 from pipeline.report.words import Text
-
-_WORDNET_ID = re.compile("n[0-9]{8}")  # how the class folders of ImageNet are called
 
 
 @dataclass(frozen=True)
@@ -214,17 +211,12 @@ def _per_class(
 def _class_names(
     work: work_dir.Work, sample: Json | None, outputs: int
 ) -> tuple[dict[int, str], Text]:
-    if sample:
-        return class_names.of_sample(sample), words.say("classes.names_of_sample")
-    prepared = work.made_by(chain.PREPROCESS) or {}
-    folders = [str(name) for name in chain.field(prepared, list, "details", "classes") or []]
-    if folders and not all(map(_WORDNET_ID.fullmatch, folders)):
-        return dict(enumerate(folders)), words.say("classes.names_of_folders")
-    if outputs not in (class_names.IMAGENET_CLASSES, scoring.OUTPUTS_WITH_BACKGROUND):
-        return {}, words.say("classes.no_names", classes=outputs)
-    names = class_names.imagenet()
-    key = "classes.names_of_imagenet" if names else "classes.no_torchvision"
-    return names, words.say(key)
+    names, whose = class_names.of_run(sample, work.made_by(chain.PREPROCESS), outputs)
+    if whose == class_names.NOBODY:
+        return names, words.say("classes.no_names", classes=outputs)
+    if whose == class_names.IMAGENET and not names:
+        return names, words.say("classes.no_torchvision")
+    return names, words.say(f"classes.names_of_{whose}")
 
 
 def _pictures(
