@@ -31,16 +31,7 @@ def build_parser() -> door.Parser:
     parser.add_argument(
         "--images", type=door.path, required=True, metavar="FOLDER", help="the image files"
     )
-    files = (
-        ("--checkpoint", "FILE", "the source: a VoVNet checkpoint (.pth)"),
-        ("--model", "FILE", "the converted model (.onnx): fp32 or int8, tensors or pixels"),
-        ("--bins", "FOLDER", "the prepared .bin files of another pipeline"),
-        ("--info", "FILE", "the info file that lists them, instead of --bins"),
-        ("--dumps", "FOLDER", "the results of another run"),
-        ("--labels", "FILE", "label file of the images"),
-    )
-    for name, what, text in files:
-        parser.add_argument(name, type=door.path, metavar=what, help=f"{text} (default: none)")
+    _add_files(parser)
     parser.add_argument(
         "--limit",
         type=door.whole_number(1, 2000),
@@ -72,6 +63,20 @@ def build_parser() -> door.Parser:
         "--out", type=door.path, metavar="FILE", help="write a report, as JSON (default: nowhere)"
     )
     return parser
+
+
+def _add_files(parser: door.Parser) -> None:
+    """Add the options for what may be given of each pipeline."""
+    files = (
+        ("--checkpoint", "FILE", "the source: a VoVNet checkpoint (.pth)"),
+        ("--model", "FILE", "the converted model (.onnx): fp32 or int8, tensors or pixels"),
+        ("--bins", "FOLDER", "the prepared .bin files of another pipeline"),
+        ("--info", "FILE", "the info file that lists them, instead of --bins"),
+        ("--dumps", "FOLDER", "the results of another run"),
+        ("--labels", "FILE", "label file of the images"),
+    )
+    for name, what, text in files:
+        parser.add_argument(name, type=door.path, metavar=what, help=f"{text} (default: none)")
 
 
 def main(argv: list[str], *, last: bool = False) -> int:

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from pipeline import judge
 from pipeline.diagnose import orders
 from pipeline.diagnose.dumped import MOST_ROWS, Dumped, decimals
-from pipeline.diagnose.findings import DIFFERS, EXPLAINED, SAME, Step
+from pipeline.diagnose.findings import DIFFERS, EXPLAINED, SAME, Step, some
 
 VALUES, ORDER = "dump values", "dump order"
 FIRST, LAST, SPREAD = 16, 12, 8  # images whose answers are computed
 _EXACT_DB = 70.0  # a relative 3e-4 of the spread: fp32, whatever the order of its sums
 _CLEAR_DB = 6.0  # by which another dump must be nearer than the image's own
-_SHOWN = 3
 _RERUN = "write each answer as the model gives it, in float32, under the name of its input"
 
 Array = NDArray[Any]
@@ -224,11 +223,11 @@ def _counts(dumped: Dumped, listed: Sequence[str]) -> str:
     words = []
     # Who ran a part only did so on purpose; who lacks a few, did not.
     if without and len(without) * 2 <= len(listed) and len(dumped.images) <= MOST_ROWS:
-        words.append(f"{len(without)} images have no dump ({_some(without)})")
+        words.append(f"{len(without)} images have no dump ({some(without)})")
     if len(without) == len(listed):
         words.append("no dump has the name of an image")
     elif extra:
-        words.append(f"{len(extra)} dumps are of no image ({_some(extra)})")
+        words.append(f"{len(extra)} dumps are of no image ({some(extra)})")
     return "; ".join(words)
 
 
@@ -242,7 +241,7 @@ def _lost(lost: Sequence[str], listed: Sequence[str]) -> str:
             f"the dumps of the last {tail} images are no answers to any of them, as where the last"
             " batch is not full"
         )
-    return f"the dumps of {len(lost)} images are no answers to any of them ({_some(lost)})"
+    return f"the dumps of {len(lost)} images are no answers to any of them ({some(lost)})"
 
 
 def _order_step(counts: str, moved: str, lost: str, images: int) -> Step:
@@ -254,7 +253,3 @@ def _order_step(counts: str, moved: str, lost: str, images: int) -> Step:
         said = lost
     verdict = EXPLAINED if moved else DIFFERS
     return Step(ORDER, verdict, "", "; ".join(problems), said, _RERUN)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.diagnose.findings import some
 from pipeline.diagnose.graph import CONV, POOL, Layer
 from pipeline.diagnose.source import Point, Weights
 
@@ -23,7 +24,6 @@ _POOLING: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2]}
 _BITS_OF_BF16 = 2.0**-8
 _AGAIN = "export the checkpoint anew with vovnet39_pth2onnx.py"
 _POOL_ADVICE = "export it with MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)"
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -197,10 +197,9 @@ def _statistics(
     span = f"{np.nanmin(ratio):.3g} to {np.nanmax(ratio):.3g} times as much"
     changed = np.flatnonzero(np.abs(ratio - 1) > 1e-3)
     if len(changed) * 2 < len(ratio):
-        some = ", ".join(map(str, changed[:_SHOWN])) + (", ..." if len(changed) > _SHOWN else "")
         ends = [f"{end:.3g}" for end in (ratio[changed].min(), ratio[changed].max())]
         return Cause(
-            f"{len(changed)} of {len(ratio)} output channels ({some}) scaled by"
+            f"{len(changed)} of {len(ratio)} output channels ({some(changed.tolist())}) scaled by"
             f" {' to '.join(dict.fromkeys(ends))}",
             _AGAIN,
         )
@@ -246,10 +245,9 @@ def _weights(suspect: Suspect) -> Cause | None:
     if not values:
         return None
     channels = np.flatnonzero((away > _SAME * scale).any(axis=1))
-    where = ", ".join(map(str, channels[:_SHOWN])) + (", ..." if len(channels) > _SHOWN else "")
     return Cause(
         f"{values:,} of {away.size:,} weights are others, in {len(channels)} of {len(away)} output"
-        f" channels ({where}), by {away.max():.3g} at most",
+        f" channels ({some(channels.tolist())}), by {away.max():.3g} at most",
         f"was it exported from this checkpoint? {_AGAIN}",
     )
 

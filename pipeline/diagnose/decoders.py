@@ -94,14 +94,15 @@ def _recompressed(quality: int, subsampling: int) -> Decoder:
 
 
 USUAL_DECODER = "Pillow"
+GREY, YCBCR, HSV = "colours taken away (grey)", "YCbCr instead of RGB", "HSV instead of RGB"
 DECODERS: dict[str, Decoder] = {
     USUAL_DECODER: _pillow,
     "the rotation that EXIF asks for": _turned,
     "OpenCV": _opencv(cv2.IMREAD_COLOR),
     "OpenCV, EXIF passed over": _opencv(cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION),
-    "colours taken away (grey)": _converted("L"),
-    "YCbCr instead of RGB": _converted("YCbCr"),
-    "HSV instead of RGB": _converted("HSV"),
+    GREY: _converted("L"),
+    YCBCR: _converted("YCbCr"),
+    HSV: _converted("HSV"),
     "transparent parts laid on white": _on(255),
     "transparent parts laid on black": _on(0),
     "a JPEG decoder with fast DCT and plain chroma": _fast_jpeg,
@@ -119,4 +120,4 @@ RECOMPRESSED: dict[str, Decoder] = {
     for name, number in _SUBSAMPLINGS.items()
 }
 # They change the colours of every picture.
-COLOURS = tuple(list(DECODERS)[4:7])
+COLOURS = (GREY, YCBCR, HSV)

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.diagnose.findings import DIFFERS, SAME, Step
+from pipeline import progress
+from pipeline.diagnose.findings import DIFFERS, SAME, Step, some
 from pipeline.errors import PipelineError
 from pipeline.formats.info import read_info
 from pipeline.imagenet.folder import ImageItem
@@ -20,7 +21,6 @@ STEP = "files"
 _SUFFIXES = (".bin", ".npy", ".raw")
 _PROBE = 1 << 14  # bytes of a file that are read to see whether another begins and goes on alike
 _MOST_BYTES = 1 << 26  # of a prepared file
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def examine(bins: Bins, items: Sequence[ImageItem]) -> Step:
     both = f"{len(images) - len(without)} of {len(images)} images have a prepared file"
     problems = []
     if len(without) == len(images):
-        problems.append((len(extra), f"no .bin file has the name of an image ({_some(extra)})"))
+        problems.append((len(extra), f"no .bin file has the name of an image ({some(extra)})"))
     # Who prepared a part only, did so on purpose; who lacks a few, did not.
     elif without and len(without) * 2 <= len(images):
         problems.append((len(without), f"{_count(without, 'image')} without a .bin file"))
@@ -135,20 +135,17 @@ def examine(bins: Bins, items: Sequence[ImageItem]) -> Step:
 
 def _count(names: Sequence[str], noun: str) -> str:
     plural = noun if len(names) == 1 else f"{noun}s"
-    return f"{len(names)} {plural} ({_some(names)})"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = ", ..." if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return f"{len(names)} {plural} ({some(names)})"
 
 
 def _copies(bins: Bins, images: Mapping[str, ImageItem]) -> list[tuple[str, str]]:
     """Return pairs of files with the same bytes, whose images have not the same."""
     probes: dict[tuple[int, bytes], list[str]] = defaultdict(list)
-    for stem, path in bins.paths.items():
-        if stem in images:
-            probes[bins.sizes[stem], _probe(path, bins.sizes[stem])].append(stem)
+    with progress.track("looking for copies", len(bins.paths), "files") as done:
+        for number, (stem, path) in enumerate(bins.paths.items(), 1):
+            if stem in images:
+                probes[bins.sizes[stem], _probe(path, bins.sizes[stem])].append(stem)
+            done(number)
     pairs = []
     for stems in probes.values():
         wholes: dict[bytes, str] = {}

@@ -8,6 +8,7 @@ from typing import Any
 
 SAME, EXPLAINED, DIFFERS, SKIPPED = "same", "explained", "differs", "not examined"
 _MOST_ADVICE = 3
+_SHOWN = 3
 _SUBJECT = "the .bin files "
 # The steps of the preprocessing, in their order.
 PREPROCESSING = (
@@ -58,6 +59,11 @@ class Step:
         found = {"step": self.name, "verdict": self.verdict, "amount": self.amount}
         found |= {"detail": self.detail, "found": self.said, "advice": self.advice}
         return found | {"figures": self.figures}
+
+
+def some(things: Sequence[object]) -> str:
+    """Return the first of several things, for a sentence that would be too long with all."""
+    return ", ".join(map(str, things[:_SHOWN])) + (", ..." if len(things) > _SHOWN else "")
 
 
 def skipped(name: str, why: str) -> Step:

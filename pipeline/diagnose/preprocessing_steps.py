@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.diagnose import stored, values
 from pipeline.diagnose.decoders import USUAL_DECODER
 from pipeline.diagnose.filters import USUAL_FILTER
-from pipeline.diagnose.findings import DIFFERS, EXPLAINED, PREPROCESSING, SAME, Step, skipped
+from pipeline.diagnose.findings import DIFFERS, EXPLAINED, PREPROCESSING, SAME, Step, skipped, some
 from pipeline.diagnose.preprocessing import Explanation
 from pipeline.diagnose.recipes import EXCHANGED, USUAL_SIZE, Recipe
 from pipeline.diagnose.search import EXACT, Found
@@ -30,8 +30,6 @@ _ADVICE = {
     "crop": f"use CenterCrop({CROP}) after Resize({RESIZE}), and no flip",
     "scale": "divide the pixels by 255 once, as ToTensor does",
     "mean and std": f"apply Normalize(mean={MEAN}, std={STD}) in the order R, G, B",
-    "layout": "",
-    "dtype": "",
 }
 # What to add where a decoder's name has the word.
 _DECODING = (
@@ -279,6 +277,5 @@ def _list(phrases: list[str]) -> str:
 
 
 def _some(names: list[str]) -> str:
-    more = ", ..." if len(names) > _SHOWN else ""
     noun = "image" if len(names) == 1 else "images"
-    return f"{len(names)} {noun} ({', '.join(names[:_SHOWN])}{more})"
+    return f"{len(names)} {noun} ({some(names)})"
