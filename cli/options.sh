@@ -63,7 +63,7 @@ TEXT
 
 parse() {
     weights='' images='' labels='' batch_size='' work_dir=$project/work limit='' engine=''
-    device=cpu runner='' soc_version='' aipp=no
+    device=cpu runner='' soc_version='' soc='' aipp=no
     only='' from='' force=no dry_run=no anew='' quiet=no verbose=no told=usual how=()
     prepared=prep_dataset info=vovnet_prep_bin.info dtype=''
     local option value

@@ -163,9 +163,10 @@ def test_the_dry_run_is_the_guides_own_commands(project: Project) -> None:
     lines = done.stdout.splitlines()
     guide = GUIDE.format(data=project.data, tool=TOOL).splitlines()
     assert [line for line in lines if line in guide] == guide
-    # What the guide does not have: comments, where to work, where the tool is, the tables.
+    # What the guide does not have: comments, where to work, where the tool is, tables, report.
     more = [line for line in lines if line not in guide and not line.startswith("#")]
-    assert [line.split()[0] for line in more] == ["cd", "ln", "python3", "python3"]
+    assert [line.split()[0] for line in more] == ["cd", "ln", *["python3"] * 3]
+    assert sum(" pipeline report " in line for line in more) == 1
     weights.unlink()
 
 

@@ -11,6 +11,7 @@ import html
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -206,7 +207,7 @@ def test_what_ran_can_be_run_again(work: Work, found: Any) -> None:
     assert found["ran"]["versions"]["numpy"] == np.__version__
     entered, *commands = found["ran"]["commands"]
     assert entered == f"cd '{work.folder}'"
-    scripts = [Path(command.split()[1]).name for command in commands]
+    scripts = [Path(shlex.split(command)[1]).name for command in commands]
     assert scripts == [
         *("vovnet_torch_preprocess.py", "get_info.py", "benchmark.py", "vision_metric_ImageNet.py"),
         *("benchmark.py", "vision_metric_ImageNet.py"),

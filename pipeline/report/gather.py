@@ -216,7 +216,12 @@ def _class_names(
         return names, words.say("classes.no_names", classes=outputs)
     if whose == class_names.IMAGENET and not names:
         return names, words.say("classes.no_torchvision")
-    return names, words.say(f"classes.names_of_{whose}")
+    said = {
+        class_names.SAMPLE: "classes.names_of_sample",
+        class_names.FOLDERS: "classes.names_of_folders",
+        class_names.IMAGENET: "classes.names_of_imagenet",
+    }
+    return names, words.say(said[whose])
 
 
 def _pictures(
