@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -30,13 +31,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample as the command makes it: images/, val_label.txt and vovnet39_sample.pth."""
-    folder = tmp_path_factory.mktemp("the sample") / "sample"
-    made = subprocess.run(
-        [sys.executable, "-m", "pipeline", "sample", str(folder)],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-    )
-    assert made.returncode == 0, made.stderr
+    """The sample as the command makes it: images/, val_label.txt and vovnet39_sample.pth.
+
+    All processes of a session share one, which takes half a minute to make; no test writes to it.
+    """
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent
+    folder = session / "the sample" / "sample"
+    folder.parent.mkdir(exist_ok=True)
+    with (folder.parent / "made").open("a+") as made:
+        fcntl.flock(made, fcntl.LOCK_EX)
+        if not made.tell():  # it is opened at its end
+            done = subprocess.run(
+                [sys.executable, "-m", "pipeline", "sample", str(folder)],
+                cwd=PROJECT,
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stderr
+            made.write("whole")
     return folder
