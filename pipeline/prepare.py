@@ -206,16 +206,16 @@ def _fill(
         f"{len(items)} images, {tally.kept} kept from before; {processes} processes on "
         f"{machine.usable_cores()} usable cores"
     )
-    results = workers.run_chunks(
-        partial(prepare_worker.prepare_chunk, str(target), dtype),
-        _chunks(todo, processes),
-        processes,
-        partial(prepare_worker.give_up, str(target)),
-    )
     with (
-        progress.track("preprocess", len(todo), "images") as update,
         prepare_target.clearing(target),
-        contextlib.closing(results),
+        workers.running(
+            partial(prepare_worker.prepare_chunk, str(target), dtype),
+            _chunks(todo, processes),
+            processes,
+            partial(prepare_worker.give_up, str(target)),
+            prepare_worker.load,
+        ) as results,
+        progress.track("preprocess", len(todo), "images") as update,
     ):
         for answer in results:
             if answer.refused and not source.is_dir():

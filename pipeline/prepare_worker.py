@@ -11,7 +11,7 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import workers
+from pipeline import worker_process
 from pipeline.errors import PipelineError
 
 UNFINISHED = (".preprocess-", ".partial")  # around the number of the process
@@ -38,6 +38,11 @@ def status_of(status: os.stat_result) -> Status:
     return [status.st_size, status.st_mtime_ns]
 
 
+def load() -> None:
+    """Import what decodes and transforms pictures."""
+    from pipeline.imagenet import transform  # noqa: F401
+
+
 def prepare_chunk(target: str, dtype: str, chunk: Chunk) -> Answer:
     """Prepare the images of one chunk into the folder `target`.
 
@@ -50,7 +55,7 @@ def prepare_chunk(target: str, dtype: str, chunk: Chunk) -> Answer:
     unfinished = os.path.join(target, str(os.getpid()).join(UNFINISHED))  # noqa: PTH118
     answer = Answer()
     for image, name in chunk:
-        workers.leave_if_orphaned()
+        worker_process.leave_if_orphaned()
         output = os.path.join(target, name)  # noqa: PTH118
         signal.setitimer(signal.ITIMER_PROF, MOST_PROCESSOR_S)
         try:
@@ -95,7 +100,7 @@ def _write(unfinished: str, output: str, data: memoryview) -> Status:
             os.close(handle)
         # By name: a network file system settles the time when a file is closed.
         status = os.lstat(unfinished)
-        workers.leave_if_orphaned()  # else another run may be at work on this folder
+        worker_process.leave_if_orphaned()  # else another run may be at work on this folder
         os.replace(unfinished, output)  # noqa: PTH105
     except OSError as error:
         raise OSError(error.errno, error.strerror, output) from error

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import multiprocessing
-import os
-import resource
 import signal
-import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from pipeline.errors import PipelineError
+from pipeline.worker_process import can_fork_after, start_forked, start_fresh
 
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
@@ -30,10 +25,6 @@ CRASHES = frozenset(
     {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGPROF}
 )
 MOST_CRASHES = 10  # before anything has worked: then it is not the items
-
-# Each library would otherwise start as many threads per process as the machine has cores.
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -49,18 +40,25 @@ class _Worker:
     under_way: deque[_Task] = field(default_factory=deque)
 
 
-def run_chunks(
+@contextlib.contextmanager
+def running(
     work: Callable[[Chunk], Result],
     chunks: Iterable[Chunk],
     workers: int,
     crashed: Callable[[Chunk, str], Result] | None = None,
-) -> Generator[Result, None, None]:
-    """Yield `work(chunk)` for every chunk, as they get done, from `workers` fresh processes.
+    load: Callable[[], object] | None = None,
+) -> Iterator[Iterator[Result]]:
+    """Have `workers` processes for the block; yield `work(chunk)` of all chunks, as they get done.
 
-    `work` and the chunks cross by pickle; `work` belongs to a module that imports fast, since each
-    process imports it anew. An exception in `work` is raised here, a process that dies or does not
-    start raises PipelineError, and either way, as when the caller stops early, all processes are
-    ended first.
+    `work` and the chunks cross by pickle; `work` belongs to a module that imports fast, since a
+    fresh process imports it anew. An exception in `work` is raised by the iterator, a process that
+    dies or does not start raises PipelineError, and when the block ends, in whatever way, all
+    processes have ended.
+
+    With `load`, which imports what the work needs, the processes are forked from this one after a
+    call of it, unless this system or a thread forbids that (`worker_process.can_fork_after`); else
+    each is fresh. What is loaded so has one thread, in this process as well. Begin such a block
+    before a thread is started.
 
     With `crashed`, chunks are sequences, and a process that a bug in a library crashed is replaced.
     What it has not answered is done again, item by item, so that a chunk may come back in parts.
@@ -68,24 +66,14 @@ def run_chunks(
     makes the result.
     """
     pool = _Pool(work, chunks, crashed)
+    start = start_forked if workers and load and can_fork_after(load) else start_fresh
     try:
         for _ in range(workers):
-            pool.start()
-        pool.feed()
-        while busy := pool.busy():
-            for ready in wait(list(busy)):
-                yield from pool.take(busy[ready])  # type: ignore[index]
-                pool.feed()
+            pool.start(start)
+        yield pool.results()
         pool.dismiss()
     finally:
         pool.stop()
-
-
-def leave_if_orphaned() -> None:
-    """End this process at once if its parent is gone; for the work to call between two items."""
-    parent = multiprocessing.parent_process()
-    if parent is not None and os.getppid() != parent.pid:
-        os._exit(1)
 
 
 class _Pool:
@@ -102,16 +90,12 @@ class _Pool:
         self._workers: list[_Worker] = []
         self._answers = self._crashes = 0
 
-    def start(self) -> _Worker:
+    def start(
+        self, start: Callable[[Callable[[Any], Any]], tuple[BaseProcess, Connection]]
+    ) -> _Worker:
         """Start one more process; PipelineError where the system has no room for it."""
-        context = multiprocessing.get_context("spawn")
         try:
-            with children_inherit():
-                here, there = context.Pipe()
-                process = context.Process(target=_serve, args=(there, self._work), daemon=True)
-                process.start()
-                there.close()
-                self._workers.append(_Worker(process, here))
+            self._workers.append(_Worker(*start(self._work)))
         except OSError as error:
             raise PipelineError(
                 f"the worker process number {len(self._workers) + 1} cannot be started: "
@@ -119,6 +103,14 @@ class _Pool:
                 "try again with fewer --workers",
             ) from error
         return self._workers[-1]
+
+    def results(self) -> Iterator[Any]:
+        """Yield every answer as it comes."""
+        self.feed()
+        while busy := self.busy():
+            for ready in wait(list(busy)):
+                yield from self.take(busy[ready])  # type: ignore[index]
+                self.feed()
 
     def busy(self) -> dict[Connection, _Worker]:
         return {worker.connection: worker for worker in self._workers if worker.under_way}
@@ -174,7 +166,7 @@ class _Pool:
         worker.connection.close()
         suspect, *others = worker.under_way
         self._again.extend(others)
-        fresh = self.start()
+        fresh = self.start(start_fresh)
         if len(suspect.chunk) > 1:
             singles = [suspect.chunk[at : at + 1] for at in range(len(suspect.chunk))]
             self._again.extendleft(_Task(single) for single in reversed(singles))
@@ -186,60 +178,6 @@ class _Pool:
         else:
             # What came before it may have left the process damaged.
             _send(fresh, _Task(suspect.chunk, alone=True))
-
-
-@contextlib.contextmanager
-def children_inherit() -> Iterator[None]:
-    """Let a process that the block starts have one thread per library, and be deaf to Ctrl-C.
-
-    A terminal sends Ctrl-C to all of them. With SIGINT blocked it reaches this process alone, which
-    ends the others.
-    """
-    # The tracker has to run before that: starting it would lift the block again.
-    resource_tracker.ensure_running()
-    before = dict(os.environ)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        os.environ.update(ONE_THREAD)
-        yield
-    finally:
-        for name in ONE_THREAD:
-            os.environ.pop(name)
-            if name in before:
-                os.environ[name] = before[name]
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
-    """Answer chunks until the parent closes its end or is gone."""
-    _end_with_parent()
-    # A crash is told by the parent; the memory of this process need not fill the user's folder.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    _silence()
-    with contextlib.suppress(EOFError, ConnectionError):
-        while True:
-            chunk = connection.recv()
-            answer: tuple[Any, Exception | None]
-            try:
-                answer = (work(chunk), None)
-            except Exception as error:
-                answer = (None, error)
-            connection.send(answer)
-
-
-def _silence() -> None:
-    """Let nothing that this process prints be seen: libraries complain of damaged files so."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.dup2(null, 2)
-    os.close(null)
-
-
-def _end_with_parent() -> None:
-    """Have the kernel kill this process as soon as its parent has ended. Source: prctl(2)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    leave_if_orphaned()
 
 
 def _send(worker: _Worker, task: _Task) -> None:

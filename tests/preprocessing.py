@@ -17,6 +17,7 @@ from pipeline import record
 from pipeline.imagenet import CROP, MEAN, RESIZE, STD
 from tests.conftest import PROJECT
 from tests.images import jpeg, noise, photo
+from tests.processes import is_deaf
 
 MANY = 160
 SCRIPT = PROJECT / "vovnet_torch_preprocess.py"
@@ -109,13 +110,5 @@ def members(group: int) -> list[int]:
 
 
 def working(group: int) -> list[int]:
-    """Return the worker processes of a run."""
-    found = []
-    for number in members(group):
-        try:
-            command = Path(f"/proc/{number}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"spawn_main" in command:
-            found.append(number)
-    return found
+    """Return the worker processes of a run, whose command has the number of the group."""
+    return [number for number in members(group) if number != group and is_deaf(number)]

@@ -318,7 +318,8 @@ def test_processes_that_start_take_no_module_from_the_current_folder(tmp_path: P
     for name in ("random", "pickle", "struct", "tempfile", "socket"):
         (tmp_path / f"{name}.py").write_text("open('pwned', 'w')\n")
     more = (
-        "def length():\n from pipeline import workers as w\n return [*w.run_chunks(len, ['ab'], 1)]"
+        "def length():\n from pipeline import workers as w\n"
+        " with w.running(len, ['ab'], 1) as found:\n  return [*found]"
     )
     done = asked_to_end("door.Verdict(str(length()))", tmp_path, more=more, path=False)
     assert done.stdout == b"OK: [2]\n", done.stderr

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from pipeline import record
+from pipeline import record, shares
 from pipeline.imagenet.folder import EXTENSIONS, find_images
 from pipeline.imagenet.labels import read_labels
 from tests.images import photo, write_broken_pictures, write_odd_pictures
@@ -33,6 +33,7 @@ from tests.preprocessing import (
     working,
     write_pictures,
 )
+from tests.processes import command_line
 
 
 def test_flat_folder_of_odd_pictures_becomes_torchvisions_tensors(tmp_path: Path) -> None:
@@ -284,6 +285,17 @@ def test_killed_worker_is_one_line_and_ends_the_run(tmp_path: Path) -> None:
     wait_for(lambda: not members(process.pid))
     check_unfinished(tmp_path)
     assert load(tmp_path / "out")["status"] == "failed"
+
+
+@pytest.mark.skipif(not shares.can_fork(), reason="this system does not fork")
+def test_libraries_are_loaded_once_for_all_workers(tmp_path: Path) -> None:
+    process = start_slow_run(tmp_path)
+    commands = {command_line(number) for number in working(process.pid)}
+    own = command_line(process.pid)
+    process.kill()
+    process.communicate()
+    assert own
+    assert commands == {own}, "they are not forked"
 
 
 def check_unfinished(tmp_path: Path) -> None:

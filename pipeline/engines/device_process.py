@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import workers
+from pipeline import worker_process
 from pipeline.engines import ascend_device
 from pipeline.engines.ascend_device import Answer, Failure, Feed, Handed, Opened
 
@@ -93,7 +93,7 @@ class DeviceProcess:
         self._connections = [here for here, _ in pipes]
         there = [end for _, end in pipes]
         handed = (Handed(arena.file), Handed(self._log.fileno()))
-        with workers.children_inherit():
+        with worker_process.children_inherit():
             self._process = context.Process(
                 target=ascend_device.serve, args=(there, *handed, device, model), daemon=True
             )

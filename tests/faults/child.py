@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from tests.processes import is_deaf
+
 POLL_S = 0.004
 LEAVE_S = 10.0  # for processes whose parent was killed
 
@@ -86,11 +88,7 @@ class Child:
 
     def workers(self) -> list[int]:
         """Return its worker processes; the tracker that `multiprocessing` starts is none."""
-        return [
-            number
-            for number in self.session()
-            if number != self.pid and b"spawn_main" in _command_line(number)
-        ]
+        return [n for n in self.session() if n != self.pid and is_deaf(n)]
 
     def session(self) -> list[int]:
         """Return all that runs of what the command has started."""
@@ -158,13 +156,6 @@ def _has_threads(process: Path) -> bool:
         return sum(1 for _ in (process / "task").iterdir()) > 1
     except OSError:
         return False
-
-
-def _command_line(number: int) -> bytes:
-    try:
-        return Path(f"/proc/{number}/cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 def _text(file: IO[bytes]) -> str:
