@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from cli import door
+from models_vovnet.family import ARCHS
 from pipeline import progress
 from pipeline.errors import PipelineError
 
@@ -30,7 +31,7 @@ def build_parser() -> door.Parser:
     parser.add_argument("onnx", type=door.path, metavar="ONNX", help="file to write")
     parser.add_argument(
         "--arch",
-        type=door.choice("vovnet27_slim", "vovnet39", "vovnet57"),
+        type=door.choice(*ARCHS),
         default="vovnet39",
         metavar="ARCH",
         help="member of the family: vovnet27_slim, vovnet39 or vovnet57",

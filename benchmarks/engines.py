@@ -26,6 +26,7 @@ from benchmarks.harness import Gate, Visit
 from benchmarks.peers.engines import Models
 from benchmarks.table import Column, Part, Table
 from cli import door
+from models_vovnet.family import ARCHS
 from pipeline import machine, progress
 from pipeline.errors import PipelineError
 
@@ -118,7 +119,7 @@ def build_parser() -> door.Parser:
     )
     parser.add_argument(
         "--arch",
-        type=door.choice("vovnet27_slim", "vovnet39", "vovnet57"),
+        type=door.choice(*ARCHS),
         default="vovnet39",
         metavar="ARCH",
         help="member of the family: vovnet27_slim, vovnet39 or vovnet57",

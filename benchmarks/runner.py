@@ -20,6 +20,7 @@ from benchmarks.costs import Plan, Variant
 from benchmarks.runner_alone import Bench
 from benchmarks.table import Table
 from cli import door
+from models_vovnet.family import ARCHS
 
 SAMPLES, QUICK_SAMPLES = 5000, 100
 IMAGES, QUICK_IMAGES = 512, 16
@@ -47,7 +48,7 @@ def build_parser() -> door.Parser:
     )
     parser.add_argument(
         "--arch",
-        type=door.choice("vovnet27_slim", "vovnet39", "vovnet57"),
+        type=door.choice(*ARCHS),
         default="vovnet39",
         metavar="ARCH",
         help="network of the parts with an engine",

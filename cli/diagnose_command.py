@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from cli import door
+from models_vovnet.family import ARCHS
 from pipeline import engines
 
 _DESCRIPTION = (
@@ -21,7 +22,6 @@ _EXAMPLE = (
     "--images /opt/npu/imagenet/val --bins ./prep_dataset --dumps result/dumpOutput_device0/ "
     "--labels /opt/npu/imagenet/val_label.txt"
 )
-_ARCHS = ("vovnet27_slim", "vovnet39", "vovnet57")
 
 
 def build_parser() -> door.Parser:
@@ -41,10 +41,10 @@ def build_parser() -> door.Parser:
     )
     parser.add_argument(
         "--arch",
-        type=door.choice(*_ARCHS),
+        type=door.choice(*ARCHS),
         default="vovnet39",
         metavar="ARCH",
-        help=f"of the checkpoint: {', '.join(_ARCHS)}",
+        help=f"of the checkpoint: {', '.join(ARCHS)}",
     )
     parser.add_argument(
         "--engine",

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from models_vovnet import container, published
-from models_vovnet.vovnet import ARCHS, VoVNet, build
+from models_vovnet.family import ARCHS
+from models_vovnet.vovnet import VoVNet, build
 from pipeline import identity
 from pipeline.errors import PipelineError
 

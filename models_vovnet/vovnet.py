@@ -8,28 +8,13 @@ training code that the published weights come from.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from models_vovnet.family import ARCHS, Arch
+
 LAYERS_PER_BLOCK = 5
-
-
-@dataclass(frozen=True)
-class Arch:
-    """Widths and depths of one member of the family, stages 2 to 5 in order."""
-
-    stage_channels: tuple[int, int, int, int]
-    output_channels: tuple[int, int, int, int]
-    blocks: tuple[int, int, int, int]
-
-
-ARCHS = {
-    "vovnet27_slim": Arch((64, 80, 96, 112), (128, 256, 384, 512), (1, 1, 1, 1)),
-    "vovnet39": Arch((128, 160, 192, 224), (256, 512, 768, 1024), (1, 1, 2, 2)),
-    "vovnet57": Arch((128, 160, 192, 224), (256, 512, 768, 1024), (1, 1, 4, 3)),
-}
 
 
 def _conv_norm_relu(

@@ -21,7 +21,8 @@ from torch import nn
 from torchvision.transforms.v2.functional import normalize
 
 from models_vovnet import checkpoint
-from models_vovnet.vovnet import ARCHS, VoVNet, build
+from models_vovnet.family import ARCHS
+from models_vovnet.vovnet import VoVNet, build
 from pipeline import export as room
 from pipeline.errors import PipelineError
 from pipeline.imagenet import MEAN, STD

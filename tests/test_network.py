@@ -9,7 +9,8 @@ import torch
 from timm.models.vovnet import VovNet, model_cfgs
 from torch import Tensor, nn
 
-from models_vovnet.vovnet import ARCHS, build, vovnet39
+from models_vovnet.family import ARCHS
+from models_vovnet.vovnet import build, vovnet39
 
 # The same networks in the oracle's terms.
 SLIM = {
