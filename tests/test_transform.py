@@ -150,9 +150,9 @@ def test_any_size_is_resized_and_cropped_exactly(width: int, height: int, seed: 
         assert_same_crop(noise(width, height, seed))
 
 
-def test_sums_next_to_a_half_are_settled_in_double_precision(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many sums of each pass were settled in double precision."""
     found: list[int] = []
     differing = resize._differing
 
@@ -162,6 +162,12 @@ def test_sums_next_to_a_half_are_settled_in_double_precision(
         return near
 
     monkeypatch.setattr(resize, "_differing", spy)
+    return found
+
+
+def test_sums_next_to_a_half_are_settled_in_double_precision(
+    found: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for size in [(500, 375), (640, 480), (2000, 1500)]:
         assert_same_crop(noise(*size).point(lambda value: 255 * (value > 127)))
         assert sum(found) > 0
@@ -173,6 +179,20 @@ def test_sums_next_to_a_half_are_settled_in_double_precision(
     with pytest.raises(AssertionError):
         for seed in range(20):
             assert_same_crop(noise(500, 375, seed).point(lambda value: 255 * (value > 127)))
+
+
+@pytest.mark.parametrize("size", [(500, 375), (375, 500), (200, 150)])
+def test_halves_between_two_equal_weights_need_no_second_look(
+    size: tuple[int, int], found: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_same_crop(noise(*size))
+    sought = sum(found)
+    found.clear()
+    resize._axis.cache_clear()
+    monkeypatch.setattr(resize, "TIE_BITS", 0)  # only whole weights are coarse then
+    assert_same_crop(noise(*size))
+    resize._axis.cache_clear()
+    assert sum(found) > sought + 200
 
 
 @pytest.mark.parametrize(

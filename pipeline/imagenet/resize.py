@@ -36,6 +36,7 @@ Indices = NDArray[np.intp]
 
 PRECISION_BITS = 32 - 8 - 2  # of a weight, as Pillow has them
 EXACT_BITS = 14  # with weights no finer than 2^-14, sums of uint8 are exact in single precision
+TIE_BITS = 11  # sums with weights no finer than 2^-11 are halves, or far enough from them
 ROUNDING = 2.0**-17  # at most, of one operation in single precision whose result is below 256
 BLOCK = 16  # outputs per matrix product; wider blocks multiply more zeros
 STRIP_VALUES = 1 << 19  # source values held as floats at a time: 2 MiB
@@ -77,6 +78,8 @@ def resize_and_crop(picture: Picture) -> NDArray[np.uint8]:
     for block in down.blocks:
         part = source[block.first : block.last]
         np.matmul(block.weights, part, out=sums[block.start : block.stop])
+    for output in down.coarse:
+        sums[output] += down.lift
 
     def inputs(near: Indices) -> tuple[Indices, NDArray[np.uint8]]:
         output, column = np.divmod(near, 3 * CROP)
@@ -104,6 +107,11 @@ class _Axis:
 
     `inputs` and `weights`, (224, most inputs of any output), have the same once more for single
     outputs; `inputs` counts from `first`. `exact` tells that single precision loses nothing.
+
+    Where that is not so of all outputs, `coarse` has those of which it is, and which may be halves
+    for many pixels: between two equal weights, as in the middle of an axis, half of the sums are.
+    With `lift` added, a half lies as far above itself as needs no second look, and no other sum of
+    theirs, which is 2^-11 below a half at least, reaches that.
     """
 
     first: int
@@ -112,6 +120,7 @@ class _Axis:
     inputs: Indices
     weights: NDArray[np.float64]
     exact: bool
+    coarse: tuple[int, ...]
 
     @property
     def margin(self) -> float:
@@ -119,8 +128,12 @@ class _Axis:
 
         One operation more is the shift by the margin itself.
         """
-        taps: int = self.inputs.shape[1]
-        return (2 * taps + 2) * ROUNDING
+        return _margin(self.inputs.shape[1])
+
+    @property
+    def lift(self) -> float:
+        """What is more than the margin after two operations: the lift itself, and the shift."""
+        return 2 * self.margin
 
 
 class _Scratch(threading.local):
@@ -167,6 +180,8 @@ def _horizontal_strip(planes: NDArray[np.uint8], across: _Axis, out: NDArray[np.
             block.weights,
             out=by_channel[:, :, block.start : block.stop],
         )
+    for output in across.coarse:
+        sums[:, :, output] += across.lift
 
     def inputs(near: Indices) -> tuple[Indices, NDArray[np.uint8]]:
         rest, output = np.divmod(near, CROP)
@@ -245,9 +260,22 @@ def _axis(size: int, resized: int, offset: int, output_first: bool) -> _Axis:
         matrix = np.ascontiguousarray(matrix if output_first else matrix.T)
         blocks.append(_Block(start, stop, low - first, min(high, size) - first, matrix))
     inputs = np.minimum(starts[:, None] + np.arange(reach), size - 1) - first
-    coarse = weights * (1 << EXACT_BITS)
-    exact = bool((coarse == np.trunc(coarse)).all())
-    return _Axis(first, last, tuple(blocks), inputs, weights, exact)
+    exact = bool(_are_multiples(weights, EXACT_BITS).all())
+    coarse: tuple[int, ...] = ()
+    if not exact and 3 * _margin(reach) + 2 * ROUNDING < 2.0**-TIE_BITS:
+        coarse = tuple(np.flatnonzero(_are_multiples(weights, TIE_BITS)).tolist())
+    return _Axis(first, last, tuple(blocks), inputs, weights, exact, coarse)
+
+
+def _margin(taps: int) -> float:
+    return (2 * taps + 2) * ROUNDING
+
+
+def _are_multiples(weights: NDArray[np.float64], bits: int) -> NDArray[np.bool_]:
+    """Say of each output whether its weights are multiples of 2^-bits."""
+    scaled = weights * (1 << bits)
+    found: NDArray[np.bool_] = (scaled == np.trunc(scaled)).all(axis=1)
+    return found
 
 
 def _weights(size: int, resized: int, offset: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
