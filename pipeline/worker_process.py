@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -22,6 +22,8 @@ from pipeline import shares
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _FIRST_FILE = 3  # after stdin, stdout and stderr
 _PR_SET_PDEATHSIG = 1
+
+Identity = tuple[int, int]  # of an open file: device, inode
 
 
 def start_fresh(work: Callable[[Any], Any]) -> tuple[BaseProcess, Connection]:
@@ -104,11 +106,11 @@ def _deaf() -> Iterator[None]:
 def _start(
     context: multiprocessing.context.BaseContext,
     work: Callable[[Any], Any],
-    inherited: Sequence[int] = (),
+    inherited: Mapping[int, Identity] | None = None,
 ) -> tuple[BaseProcess, Connection]:
     here, there = context.Pipe()
-    if inherited:
-        inherited = [*inherited, here.fileno()]
+    if inherited is not None:
+        inherited = {**inherited, here.fileno(): _identity(here.fileno())}
     # `context.Process` is there in each context that `get_context` returns, if not in their base.
     process = context.Process(  # type: ignore[attr-defined]
         target=_serve, args=(there, work, inherited), daemon=True
@@ -131,20 +133,29 @@ def _is_bounded() -> bool:
     return any(resource.getrlimit(limit)[0] != resource.RLIM_INFINITY for limit in limits)
 
 
-def _open_files() -> list[int]:
-    """Return the numbers of all open files beyond stderr. Source: proc(5)."""
-    found = []
+def _open_files() -> dict[int, Identity]:
+    """Return all open files beyond stderr by their numbers. Source: proc(5)."""
+    found = {}
     for number in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208
-        with contextlib.suppress(OSError):  # the listing's own is closed again
-            os.fstat(number)
-            found.append(number)
-    return [number for number in found if number >= _FIRST_FILE]
+        if number >= _FIRST_FILE:
+            with contextlib.suppress(OSError):  # the listing's own is closed again
+                found[number] = _identity(number)
+    return found
 
 
-def _serve(connection: Connection, work: Callable[[Any], Any], inherited: Sequence[int]) -> None:
+def _identity(number: int) -> Identity:
+    status = os.fstat(number)
+    return status.st_dev, status.st_ino
+
+
+def _serve(
+    connection: Connection,
+    work: Callable[[Any], Any],
+    inherited: Mapping[int, Identity] | None,
+) -> None:
     """Answer chunks until the parent closes its end or is gone."""
     _end_with_parent()
-    if inherited:
+    if inherited is not None:
         _let_go(inherited)
     # A crash is told by the parent; the memory of this process need not fill the user's folder.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
@@ -160,20 +171,23 @@ def _serve(connection: Connection, work: Callable[[Any], Any], inherited: Sequen
             connection.send(answer)
 
 
-def _let_go(inherited: Sequence[int]) -> None:
+def _let_go(inherited: Mapping[int, Identity]) -> None:
     """Be as a fresh process is, after a fork.
 
     The numbers of the files stay taken: an object of the parent's that closes its own late closes
-    nothing else then.
+    nothing else then. Between the listing and the fork the parent may have closed one, as when it
+    collects garbage, and its number may be that of a pipe of this process by now.
     """
+    gc.freeze()  # the parent's objects are never looked at, so that their memory stays shared
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    for number in inherited:
-        os.dup2(null, number, inheritable=False)
+    for number, identity in inherited.items():
+        with contextlib.suppress(OSError):
+            if number != null and _identity(number) == identity:
+                os.dup2(null, number, inheritable=False)
     os.close(null)
     for signal_number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(signal_number) is not signal.SIG_IGN:
             signal.signal(signal_number, signal.SIG_DFL)
-    gc.freeze()  # the parent's objects are never looked at, so that their memory stays shared
 
 
 def _silence() -> None:

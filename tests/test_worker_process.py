@@ -75,6 +75,27 @@ def test_forked_process_has_what_is_loaded_and_lets_go_of_all_else(tmp_path: Pat
         }
 
 
+@pytest.mark.parametrize("count", range(1, 10))
+def test_file_that_is_closed_before_the_fork_costs_a_process_nothing(
+    count: int, tmp_path: Path
+) -> None:
+    """Its number goes to a pipe of the process, or to what the process opens first."""
+    found = told(
+        tmp_path,
+        f"held_too = [open(f'held {{n}}', 'w') for n in range({count})]",
+        "from pipeline import worker_process",
+        "list_files = worker_process._open_files",
+        "def late():",
+        "    found = list_files()",
+        "    [file.close() for file in held_too]",
+        "    return found",
+        "worker_process._open_files = late",
+        "with started(2, chunks=[[1]] * 4) as results:",
+        "    print(json.dumps(list(results)))",
+    )
+    assert len(found) == 4
+
+
 def test_lock_is_free_when_the_parent_lets_go_of_it(tmp_path: Path) -> None:
     assert (
         script(
