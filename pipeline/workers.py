@@ -56,9 +56,9 @@ def running(
     processes have ended.
 
     With `load`, which imports what the work needs, the processes are forked from this one after a
-    call of it, unless this system or a thread forbids that (`worker_process.can_fork_after`); else
-    each is fresh. What is loaded so has one thread, in this process as well. Begin such a block
-    before a thread is started.
+    call of it, unless something is in the way (`worker_process.can_fork_after`); else each is
+    fresh. What is loaded so has one thread, in this process as well. Begin such a block before a
+    thread is started.
 
     With `crashed`, chunks are sequences, and a process that a bug in a library crashed is replaced.
     What it has not answered is done again, item by item, so that a chunk may come back in parts.
@@ -69,9 +69,10 @@ def running(
     start = start_forked if workers and load and can_fork_after(load) else start_fresh
     try:
         for _ in range(workers):
-            pool.start(start)
+            pool.add(start)
         yield pool.results()
-        pool.dismiss()
+        if not pool.busy():  # else the caller has had enough, and does not wait for what is left
+            pool.dismiss()
     finally:
         pool.stop()
 
@@ -90,7 +91,7 @@ class _Pool:
         self._workers: list[_Worker] = []
         self._answers = self._crashes = 0
 
-    def start(
+    def add(
         self, start: Callable[[Callable[[Any], Any]], tuple[BaseProcess, Connection]]
     ) -> _Worker:
         """Start one more process; PipelineError where the system has no room for it."""
@@ -166,7 +167,7 @@ class _Pool:
         worker.connection.close()
         suspect, *others = worker.under_way
         self._again.extend(others)
-        fresh = self.start(start_fresh)
+        fresh = self.add(start_fresh)
         if len(suspect.chunk) > 1:
             singles = [suspect.chunk[at : at + 1] for at in range(len(suspect.chunk))]
             self._again.extendleft(_Task(single) for single in reversed(singles))

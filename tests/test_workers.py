@@ -100,6 +100,14 @@ def test_processes_that_do_nothing_but_crash_end_the_work(
         run_both(double, started, 1, crashed)
 
 
+def test_caller_that_leaves_early_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "STOP_S", 100.0)
+    started = time.monotonic()
+    with workers.running(time.sleep, [0, 300], 2) as results:
+        assert next(results) is None
+    assert time.monotonic() - started < 60
+
+
 LOADS = pytest.mark.parametrize("load", ["None", "list"], ids=["fresh", "forked"])
 
 
